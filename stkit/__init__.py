@@ -1,0 +1,1 @@
+"""stkit: recurrent spatiotemporal forecasting."""

@@ -1,0 +1,53 @@
+"""Base classes of the configuration of components. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Config(BaseModel):
+    """Base of every configuration: an unknown key is an error, and values do not change once checked.
+
+    A docstring under a field becomes its description in the JSON schema and in the generated documentation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CarryPort:
+    """How a node reads and writes one carried register (``m`` of PredRNN, ``D`` of MIM)."""
+
+    reads: int | None
+    """Channels the node needs to receive; None: it takes whatever width arrives."""
+    writes: int
+    """Channels the node hands on."""
+
+
+class ComponentConfig(Config):
+    """Configuration of a component that a recipe picks by ``name``."""
+
+    name: str
+    """The component's registered name, ``name`` or ``plugin/name``."""
+
+
+class CellConfig(ComponentConfig):
+    """Configuration of a cell. The width is not in it: it belongs to the layer."""
+
+    def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
+        """The carried registers this cell reads and writes when it has ``width`` hidden channels."""
+        return {}
+
+    def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
+        """What does not fit, each as one sentence; nothing when all is well. Called before anything is built."""
+        return ()
+
+
+class ModuleConfig(ComponentConfig):
+    """Configuration of a module for a slot."""
+
+    layers: tuple[int, ...] | None = None
+    """Layers (1 is the bottom one) that get the module; null: every layer whose cell has the slot."""

@@ -1,0 +1,64 @@
+"""The ``data:`` section of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stkit.plugin.config import ComponentConfig, Config
+from stkit.recipe.component import Component
+
+DatasetChoice = Annotated[ComponentConfig, Component("datasets")]
+
+
+class SplitConfig(Config):
+    """Which part of the record is for what. Windows lie wholly inside one part."""
+
+    train: float | str = 0.7
+    """A share of the record, or an inclusive span ``"2006-04..2008-12"``."""
+    validation: float | str = 0.15
+    """For choosing and stopping; never the test part."""
+    test: float | str = 0.15
+    """For the scores, at the end only."""
+    gap_steps: int = Field(1, ge=0)
+    """Time steps left out between two parts."""
+
+
+class TransformConfig(Config):
+    """Applied in this order going in, undone in reverse order coming out. Fitted on the training part only."""
+
+    log_offset: float | None = Field(None, gt=0)
+    """Natural logarithm of ``(value + log_offset) / log_offset``, for rain (unit: the field's); null: none."""
+    anomaly: Literal["none", "month", "day_of_year"] = "none"
+    """Subtract a climatology: a mean for each calendar month, or smooth harmonics of the day of the year."""
+    standardise: Literal["none", "variable", "cell"] = "variable"
+    """Zero mean and unit deviation, for each variable over the whole field or for each grid cell."""
+
+
+class CropConfig(Config):
+    """Random crops of the training windows, in grid cells."""
+
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+
+
+class DataConfig(Config):
+    """Which fields, cut into which windows."""
+
+    dataset: DatasetChoice
+    """The source of fields."""
+    input_steps: int = Field(ge=1)
+    """Frames the model is given."""
+    horizon: int = Field(ge=1)
+    """Frames it forecasts."""
+    window_stride: int = Field(1, ge=1)
+    """Time steps between the starts of consecutive windows."""
+    split: SplitConfig = SplitConfig()
+    transforms: TransformConfig = TransformConfig()
+    extra_inputs: tuple[Literal["calendar", "mask"], ...] = ()
+    """Known inputs besides the fields: sine and cosine of the season (2 channels); 1 on valid cells (1 channel)."""
+    departure_from: Literal["none", "persistence", "damped_anomaly"] = "none"
+    """Forecast the departure from this baseline, so that a head that starts at zero starts at the baseline."""
+    crop: CropConfig | None = None
+    """Random crops in training; null: whole fields."""
