@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 # Trains a small model on the packaged sea-surface temperature and says where the report is.
 demo: $(VENV)/.installed
-	$(BIN)/stkit recipe predrnn-sst --out runs/demo
+	$(BIN)/stkit recipe predrnn-sst
 
 # Every test and check.
 test: $(VENV)/.test lint docs
