@@ -1,0 +1,1 @@
+"""Verification: scores on the test part, baselines, figures and the report."""

@@ -1,0 +1,89 @@
+"""Scores of whole images with values in [0, 1]. They are not defined where a cell is missing.
+
+Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stkit.evaluate.metric import Array, Comparison, Metric, ratio
+
+_SSIM_WINDOW = 11
+
+
+class _ImageScore(Metric):
+    """Mean over the complete frames of a score of one frame."""
+
+    better = "higher"
+    statistics = 2
+    smallest_side = 1
+
+    @abstractmethod
+    def of_frames(self, forecast: Tensor, truth: Tensor) -> Tensor:
+        """Score of each frame, ``N``, from ``N 1 H W``."""
+
+    def sums(self, comparison: Comparison) -> Array:
+        batch, leads, variables, height, width = comparison.truth.shape
+        complete = _complete(comparison)
+        if min(height, width) < self.smallest_side or not complete.any():
+            return np.zeros((2, leads, variables))
+        values = np.zeros((batch, leads, variables))
+        forecast = torch.from_numpy(np.ascontiguousarray(comparison.forecast[complete]))[:, None]
+        truth = torch.from_numpy(np.ascontiguousarray(comparison.truth[complete]))[:, None]
+        values[complete] = self.of_frames(forecast, truth).numpy()
+        return np.stack([values.sum(axis=0), complete.sum(axis=0).astype(np.float64)])
+
+    def score(self, sums: Array) -> Array:
+        return ratio(sums[0], sums[1])
+
+
+class StructuralSimilarity(_ImageScore):
+    """Structural similarity (Wang et al. 2004). Other ranges and windows give other numbers for the same images."""
+
+    label = "SSIM (range 1)"
+    convention = (
+        "structural similarity for a data range of 1 (Gaussian window 11 x 11, sigma 1.5), mean over frames; "
+        "only for values in [0, 1] without missing cells"
+    )
+    unit = "1"
+    smallest_side = _SSIM_WINDOW
+
+    def of_frames(self, forecast: Tensor, truth: Tensor) -> Tensor:
+        """Similarity of each frame, ``N``, from ``N 1 H W``."""
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
+        result = structural_similarity_index_measure(
+            forecast, truth, sigma=1.5, kernel_size=_SSIM_WINDOW, data_range=1.0, reduction="none"
+        )
+        assert isinstance(result, Tensor)
+        return result.reshape(len(forecast))
+
+
+class PeakSignalToNoise(_ImageScore):
+    """Peak signal-to-noise ratio. A perfect frame has an infinite one."""
+
+    label = "PSNR (range 1)"
+    convention = (
+        "peak signal-to-noise ratio for a data range of 1, of each frame, mean over frames; "
+        "only for values in [0, 1] without missing cells"
+    )
+    unit = "dB"
+
+    def of_frames(self, forecast: Tensor, truth: Tensor) -> Tensor:
+        """Decibels of each frame, ``N``, from ``N 1 H W``."""
+        from torchmetrics.functional.image import peak_signal_noise_ratio
+
+        return peak_signal_noise_ratio(forecast, truth, data_range=1.0, reduction="none", dim=(1, 2, 3))
+
+
+def _complete(comparison: Comparison) -> NDArray[np.bool_]:
+    """Frames ``B L C`` where every cell is counted and the truth lies in [0, 1]."""
+    truth = np.where(comparison.counted, comparison.truth, 0.0)
+    usable = comparison.counted & (truth >= 0.0) & (truth <= 1.0)
+    return np.asarray(usable.all(axis=(3, 4)))

@@ -1,0 +1,101 @@
+"""The running sums of every score of every forecast.
+
+Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width, ``S`` statistics of the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stkit.evaluate.metric import Array, Comparison, Metric
+
+
+class Ledger:
+    """Adds up, batch by batch, what the scores are made of, on cells that all forecasts share.
+
+    Nothing of a batch is kept but sums, so a test set of any length fits; the sums of several processes are added as
+    one flat vector (:meth:`vector`, :meth:`replace`).
+    """
+
+    def __init__(
+        self, metrics: Mapping[str, Metric], forecasts: Sequence[str], *, leads: int, variables: int, weights: Array
+    ) -> None:
+        self.metrics = dict(metrics)
+        self.forecasts = tuple(forecasts)
+        self.weights = weights
+        self._sums = {
+            (forecast, name): np.zeros((metric.statistics, leads, variables))
+            for forecast in self.forecasts
+            for name, metric in self.metrics.items()
+        }
+        # all cells, cells with a true value, counted cells
+        self._cells = np.zeros((3, variables))
+        self._windows = np.zeros(1)
+
+    @property
+    def windows(self) -> int:
+        """Windows added so far."""
+        return int(self._windows[0])
+
+    @property
+    def all_cells(self) -> NDArray[np.int64]:
+        """Cells of the grid over all windows and lead times, for each variable."""
+        return np.asarray(self._cells[0].astype(np.int64))
+
+    @property
+    def true_cells(self) -> NDArray[np.int64]:
+        """Those of them with a true value."""
+        return np.asarray(self._cells[1].astype(np.int64))
+
+    @property
+    def counted_cells(self) -> NDArray[np.int64]:
+        """Those of them where every forecast has a value, too: the cells that are scored."""
+        return np.asarray(self._cells[2].astype(np.int64))
+
+    def add(
+        self,
+        truth: NDArray[np.floating],
+        forecasts: Mapping[str, NDArray[np.floating]],
+        climatology: Array | None = None,
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            truth: ``B L C H W`` in physical units, NaN where missing.
+            forecasts: the same for each forecast that is compared.
+            climatology: the same for the climatology of the training part, for the scores that need it.
+        """
+        counted = np.isfinite(truth)
+        true_cells = counted.sum(axis=(0, 1, 3, 4))
+        for forecast in self.forecasts:
+            counted = counted & np.isfinite(forecasts[forecast])
+        exact = truth.astype(np.float64)
+        for forecast in self.forecasts:
+            comparison = Comparison(forecasts[forecast].astype(np.float64), exact, counted, self.weights, climatology)
+            for name, metric in self.metrics.items():
+                self._sums[forecast, name] += metric.sums(comparison)
+        self._cells[0] += truth.size / truth.shape[2]
+        self._cells[1] += true_cells
+        self._cells[2] += counted.sum(axis=(0, 1, 3, 4))
+        self._windows[0] += len(truth)
+
+    def score(self, forecast: str, metric: str) -> Array:
+        """The score ``L C`` of a forecast; NaN where it is not defined."""
+        return self.metrics[metric].score(self._sums[forecast, metric])
+
+    def vector(self) -> Array:
+        """All sums in one vector, for adding those of several processes."""
+        return np.concatenate([array.ravel() for array in self._arrays()])
+
+    def replace(self, vector: Array) -> None:
+        """Put back a vector of sums, as :meth:`vector` lays them out."""
+        start = 0
+        for array in self._arrays():
+            array[...] = vector[start : start + array.size].reshape(array.shape)
+            start += array.size
+
+    def _arrays(self) -> list[Array]:
+        return [*self._sums.values(), self._cells, self._windows]
