@@ -25,6 +25,8 @@ class CarryPort:
     """Channels the node needs to receive; None: it takes whatever width arrives."""
     writes: int
     """Channels the node hands on."""
+    optional: bool = False
+    """The node also works when nothing arrives: an optional read does not make the register return from the top."""
 
 
 class ComponentConfig(Config):
@@ -41,6 +43,10 @@ class CellConfig(ComponentConfig):
         """The carried registers this cell reads and writes when it has ``width`` hidden channels."""
         return {}
 
+    def out_channels(self, in_channels: int, width: int) -> int:
+        """Channels of the rising signal; only nodes that keep the input's channels (a frame window) override it."""
+        return width
+
     def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
         """What does not fit, each as one sentence; nothing when all is well. Called before anything is built."""
         return ()
@@ -51,3 +57,15 @@ class ModuleConfig(ComponentConfig):
 
     layers: tuple[int, ...] | None = None
     """Layers (1 is the bottom one) that get the module; null: every layer whose cell has the slot."""
+
+
+class TransitionConfig(ModuleConfig):
+    """Configuration of what keeps a cell's memory: the module for the slot ``transition``."""
+
+    def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
+        """The carried registers it reads and writes in a cell with ``width`` hidden channels."""
+        return {}
+
+    def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
+        """What does not fit, each as one sentence. Called before anything is built."""
+        return ()

@@ -1,0 +1,41 @@
+"""Everything a plugin's manifest and configuration may import. Imports no torch."""
+
+from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, ModuleConfig
+from stkit.plugin.hookspecs import hookimpl
+from stkit.plugin.specs import (
+    CallbackSpec,
+    CellSpec,
+    CheckSpec,
+    CommandSpec,
+    DatasetSpec,
+    ExporterSpec,
+    LossSpec,
+    MetricSpec,
+    ModuleSpec,
+    Paper,
+    RecipeSpec,
+    Slot,
+    StackSpec,
+)
+
+__all__ = [
+    "CallbackSpec",
+    "CarryPort",
+    "CellConfig",
+    "CellSpec",
+    "CheckSpec",
+    "CommandSpec",
+    "ComponentConfig",
+    "Config",
+    "DatasetSpec",
+    "ExporterSpec",
+    "LossSpec",
+    "MetricSpec",
+    "ModuleConfig",
+    "ModuleSpec",
+    "Paper",
+    "RecipeSpec",
+    "Slot",
+    "StackSpec",
+    "hookimpl",
+]
