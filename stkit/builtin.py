@@ -31,7 +31,20 @@ def stkit_losses() -> Iterator[LossSpec]:
 @hookimpl
 def stkit_metrics() -> Iterator[MetricSpec]:
     """Scores, each named with its convention."""
-    yield from ()
+    config = "stkit.evaluate.metric_config:MetricConfig"
+    for name, target, summary in (
+        ("mse", "metrics:MeanSquaredError", "mean squared error, masked and area-weighted"),
+        ("rmse", "metrics:RootMeanSquaredError", "root of the mean squared error, masked and area-weighted"),
+        ("mae", "metrics:MeanAbsoluteError", "mean absolute error, masked and area-weighted"),
+        ("bias", "metrics:Bias", "mean of forecast minus truth, masked and area-weighted"),
+        ("acc_centred", "correlation:CentredAnomalyCorrelation", "anomaly correlation, the area mean removed"),
+        ("acc_uncentred", "correlation:UncentredAnomalyCorrelation", "anomaly correlation, the area mean kept"),
+        ("mse_per_frame", "metrics:SquaredErrorPerFrame", "squared error summed over a frame (Moving MNIST)"),
+        ("mae_per_frame", "metrics:AbsoluteErrorPerFrame", "absolute error summed over a frame (Moving MNIST)"),
+        ("ssim_range1", "image_metrics:StructuralSimilarity", "structural similarity for a data range of 1"),
+        ("psnr_range1", "image_metrics:PeakSignalToNoise", "peak signal-to-noise ratio for a data range of 1"),
+    ):
+        yield MetricSpec(name=name, target=f"stkit.evaluate.{target}", config=config, summary=summary)
 
 
 @hookimpl
