@@ -1,11 +1,11 @@
 """The cell interface: within a step a signal rises, state stays, memory returns.
 
-Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width. Cells work on ``B C H W`` (or ``B C D H W``).
+Axes: ``B`` batch, ``C`` channels, ``D`` depth, ``H`` height, ``W`` width. Cells work on ``B C H W`` (or ``B C D H W``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,11 @@ from stkit.plugin.config import CarryPort
 
 Tensors = dict[str, Tensor]
 """Named tensors: the state of a node, or the registers that are carried through the stack."""
+
+NormFactory = Callable[[int], nn.Module]
+"""Makes the normalisation of so many channels."""
+
+_OWN = "transition."
 
 
 class StepOut(NamedTuple):
@@ -66,13 +71,16 @@ class Cell(nn.Module):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
+        """Channels in and out, for ``print(model)``."""
         return f"{self.in_channels} -> {self.out_channels}"
 
 
 class Transition(nn.Module):
     """What fills the slot in ``C_t = keep + i . g``: the forget gate, MIM or RECALL.
 
-    Its state entries live in the cell's state under the prefix ``transition.``; the cell hands it that part only.
+    A transition writes :meth:`initial_state`, :meth:`forward` and, if it remembers the new memory, :meth:`commit`, in
+    names of its own. A cell calls :meth:`zeros`, :meth:`keep` and :meth:`remember`, which put its entries into the
+    cell's state under the prefix ``transition.`` and take them out again.
     """
 
     needs_gate: bool = True
@@ -94,12 +102,78 @@ class Transition(nn.Module):
             gate: pre-activation (not yet squashed) of the forget or recall gate; None where ``needs_gate`` is False.
             c: the cell's memory of the previous step.
             x: the cell's input of this step.
+            state: what the transition remembers.
+            carry: the carried registers as they arrive at the cell.
         """
         raise NotImplementedError
 
     def commit(self, c_new: Tensor, state: Tensors) -> Tensors:
         """Called with the new memory once it is known; RECALL appends it to its history."""
         return state
+
+    def zeros(
+        self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> Tensors:
+        """The transition's part of the cell's initial state."""
+        return _prefixed(self.initial_state(batch, height, width, device, dtype))
+
+    def keep(
+        self, gate: Tensor | None, c: Tensor, x: Tensor | None, state: Tensors, carry: Tensors
+    ) -> tuple[Tensor, Tensors, Tensors]:
+        """:meth:`forward` on the cell's whole ``state``; its own part comes back, to be handed to :meth:`remember`."""
+        own = {name.removeprefix(_OWN): value for name, value in state.items() if name.startswith(_OWN)}
+        kept, own, carry = self(gate, c, x, own, carry)
+        return kept, own, carry
+
+    def remember(self, c_new: Tensor, own: Tensors) -> Tensors:
+        """The transition's part of the cell's new state, once the new memory is known."""
+        return _prefixed(self.commit(c_new, own))
+
+
+def _prefixed(own: Tensors) -> Tensors:
+    return {_OWN + name: value for name, value in own.items()}
+
+
+class NormSite(NamedTuple):
+    """What the target of a module for the slot ``norm`` is built from."""
+
+    channels: int
+    grid: tuple[int, ...] | None
+    """Sizes of the axes after the channels (height and width; depth before them), None where they are not known."""
+    device: torch.device | None = None
+    dtype: torch.dtype | None = None
+
+
+class TransitionSite(NamedTuple):
+    """Where a transition stands: what its constructor needs."""
+
+    in_channels: int
+    """Channels of the cell's ``x``; 0: no input."""
+    width: int
+    """Channels of the memory ``c``."""
+    carry_in: Mapping[str, int]
+    """Channels of each carried register as it arrives at the cell."""
+    grid: tuple[int, int] | None
+    """Height and width after patching; None where they are not known."""
+    norms: Any
+    """As in :class:`CellSite`."""
+    depth: int = 0
+    """Slices of a ``B C D H W`` memory; 0: the memory is ``B C H W``."""
+    device: torch.device | None = None
+    dtype: torch.dtype | None = None
+
+
+class HeadSite(NamedTuple):
+    """Where a head stands: what the target of a module for the slot ``head`` is built from."""
+
+    widths: tuple[int, ...]
+    """Channels that each node of the stack hands up, bottom to top."""
+    out_channels: int
+    """Channels of the folded frame to make."""
+    grid: tuple[int, int] | None
+    """Height and width after patching; None where they are not known."""
+    device: torch.device | None = None
+    dtype: torch.dtype | None = None
 
 
 class CellSite(NamedTuple):
@@ -114,8 +188,31 @@ class CellSite(NamedTuple):
     grid: tuple[int, int] | None
     """Height and width after patching, for parameters that are declared per pixel; None where it is not known."""
     transition: Any
-    """The transition's factory ``(site) -> Transition``, or None for the cell's own forget gate."""
+    """The transition's factory ``(TransitionSite) -> Transition``, or None for the cell's own forget gate."""
     norms: Any
-    """The norm factory ``(name, channels, site) -> nn.Module``."""
+    """The norm factory ``(config, NormSite) -> nn.Module``, for the configuration of a module for the slot ``norm``."""
     device: torch.device | None = None
     dtype: torch.dtype | None = None
+
+    def norm_factory(self, config: Any, *, depth: int = 0) -> NormFactory | None:
+        """What :class:`stkit.cells.GateBlock` takes as ``norm``; None where ``config`` is None.
+
+        Args:
+            config: configuration of a module for the slot ``norm``, or None.
+            depth: slices of ``B C D H W`` tensors; 0 for ``B C H W``.
+        """
+        if config is None:
+            return None
+        grid = self.grid if self.grid is None or not depth else (depth, *self.grid)
+        return lambda channels: self.norms(config, NormSite(channels, grid, self.device, self.dtype))
+
+    def build_transition(self, default: Transition, *, depth: int = 0) -> Transition:
+        """The transition that the recipe names for this layer, or the cell's ``default``."""
+        if self.transition is None:
+            return default
+        built: Transition = self.transition(
+            TransitionSite(
+                self.in_channels, self.width, self.carry_in, self.grid, self.norms, depth, self.device, self.dtype
+            )
+        )
+        return built

@@ -1,0 +1,36 @@
+"""Cells: the interface, and the blocks that the papers' cells share."""
+
+from stkit.cells.base import (
+    Cell,
+    CellSite,
+    HeadSite,
+    NormFactory,
+    NormSite,
+    StepOut,
+    Tensors,
+    Transition,
+    TransitionSite,
+)
+from stkit.cells.gates import Direct, Engine, GateBlock, Source, sequence, use_engine
+from stkit.cells.peephole import NoPeephole, Peephole, build_peephole
+
+__all__ = [
+    "Cell",
+    "CellSite",
+    "Direct",
+    "Engine",
+    "GateBlock",
+    "HeadSite",
+    "NoPeephole",
+    "NormFactory",
+    "NormSite",
+    "Peephole",
+    "Source",
+    "StepOut",
+    "Tensors",
+    "Transition",
+    "TransitionSite",
+    "build_peephole",
+    "sequence",
+    "use_engine",
+]

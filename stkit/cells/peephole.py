@@ -1,0 +1,80 @@
+"""Peepholes: a gate that looks at the memory, element by element.
+
+Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Field = Float[Tensor, "B C H W"]
+
+
+class Peephole(nn.Module):
+    """``gate + w . c`` with one weight for each channel, or for each channel and grid cell. Weights start at zero.
+
+    Args:
+        channels: of the gate and of the memory.
+        grid: None: one weight for each channel, which fits any grid; height and width: one for each grid cell too.
+        device: of the weights.
+        dtype: of the weights.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        grid: tuple[int, int] | None = None,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.weight = nn.Parameter(torch.zeros(channels, *(grid or (1, 1)), device=device, dtype=dtype))
+
+    def forward(self, gate: Field, c: Field) -> Field:
+        """The pre-activation ``gate`` with the peephole on ``c`` added.
+
+        Raises:
+            ValueError: if the weights belong to another grid.
+        """
+        if self.grid is not None and c.shape[-2:] != self.grid:
+            raise ValueError(
+                f"per-pixel peepholes of a {self.grid[0]} x {self.grid[1]} grid were given "
+                f"{c.shape[-2]} x {c.shape[-1]}; peepholes per channel fit any grid"
+            )
+        return gate + self.weight * c
+
+
+class NoPeephole(nn.Module):
+    """The gate as it is."""
+
+    def forward(self, gate: Field, c: Field) -> Field:
+        """``gate``, unchanged."""
+        return gate
+
+
+def build_peephole(
+    kind: Literal["channel", "pixel", "none"],
+    channels: int,
+    grid: tuple[int, int] | None,
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """The peephole of that kind: a module ``(gate, c) -> gate``.
+
+    Raises:
+        ValueError: if it is per pixel and the grid is not known.
+    """
+    if kind == "none":
+        return NoPeephole()
+    if kind == "channel":
+        return Peephole(channels, device=device, dtype=dtype)
+    if grid is None:
+        raise ValueError("per-pixel peepholes need to know the grid when the model is built; per-channel ones do not")
+    return Peephole(channels, grid, device=device, dtype=dtype)

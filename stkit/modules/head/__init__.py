@@ -1,0 +1,1 @@
+"""Slot ``head``: what turns the nodes' hidden states into a frame."""

@@ -1,0 +1,1 @@
+"""Slot ``norm``: normalisation of a convolution's response before it is summed into a gate."""

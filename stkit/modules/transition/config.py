@@ -1,0 +1,12 @@
+"""Configurations of the built-in transitions. Imports no torch."""
+
+from __future__ import annotations
+
+from stkit.plugin.config import TransitionConfig
+
+
+class ForgetConfig(TransitionConfig):
+    """The forget gate."""
+
+    bias: float = 1.0
+    """Added to the gate before the sigmoid, so that the memory is mostly kept at first."""

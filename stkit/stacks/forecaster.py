@@ -1,0 +1,291 @@
+"""What users hold: frames in, frames out.
+
+Axes: ``B`` batch, ``T`` time, ``C`` channels, ``H`` height, ``W`` width, all in the grid of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from stkit.cells.gates import sequence
+from stkit.stacks.patch import Patches
+from stkit.stacks.rollout import Rollout, RolloutState
+
+Frame = Float[Tensor, "B _ H W"]
+Frames = Float[Tensor, "B _ _ H W"]
+AnyFrame = Float[Tensor, "_ _ _ _"]
+AnyFrames = Float[Tensor, "_ _ _ _ _"]
+
+
+class RolloutOut(NamedTuple):
+    """What a training rollout gives."""
+
+    predictions: Tensor
+    """``B N C H W``: forecasts of the frames ``first`` to ``first + N - 1``."""
+    first: int
+    """Index, in the frames given, of the first one that is forecast."""
+    aux: list[tuple[Mapping[str, Tensor], ...]]
+    """By-products: for each step taken, for each node, tensors by name (in folded space)."""
+
+
+class StreamState(NamedTuple):
+    """Where a stream stands: everything that is needed to go on, and the forecast of the next frame."""
+
+    rollout: RolloutState
+    forecast: Tensor
+    """``B C H W``: the forecast of the frame that comes next."""
+    next_known: Tensor
+    """``B K H W``: the known inputs of that frame, or the last ones known; ``K`` may be 0."""
+
+
+class Forecaster(nn.Module):
+    """Forecasts any number of frames from any number of frames, on any grid.
+
+    .. code-block:: python
+
+        forecaster = stkit.build("predrnn", in_channels=1, layers=[32, 32])
+        forecast = forecaster(context, horizon=10)            # B T 1 H W -> B 10 1 H W
+
+        stream = forecaster.warm(context)                     # stream.forecast: B 1 H W
+        forecast, stream = forecaster.step(frame, stream)     # the next observation came
+        forecast, stream = forecaster.step(None, stream)      # none came: go on from the forecast
+
+    The frames' channels are the state, which is forecast and fed back, then the known inputs (calendar, mask), which
+    are known in the future, too. Where more channels are forecast than taken in, the first ones are fed back.
+
+    Args:
+        rollout: the stacks and the head, in folded space.
+        in_channels: channels of the context's frames.
+        out_channels: channels forecast.
+        patch: side in cells of the patches that the rollout's channels stand for.
+    """
+
+    def __init__(self, rollout: Rollout, *, in_channels: int, out_channels: int, patch: int = 1) -> None:
+        super().__init__()
+        self.network = rollout
+        self.in_channels = in_channels
+        self.state_channels = out_channels
+        self.known_channels = max(in_channels - out_channels, 0)
+        self.patch = patch
+
+    @property
+    def fed_channels(self) -> int:
+        """State channels that the model takes in."""
+        return self.in_channels - self.known_channels
+
+    def forward(
+        self, context: Frames, horizon: int, *, known: AnyFrames | None = None, base: AnyFrames | None = None
+    ) -> Frames:
+        """The ``horizon`` frames after the context: ``B horizon C H W``. No frame of the future is looked at.
+
+        Args:
+            context: ``B T C H W``, at least one frame; the state's channels, then the known inputs.
+            horizon: frames to forecast.
+            known: ``B horizon K H W``, the known inputs of the frames to forecast; None: the last ones are held.
+            base: ``B horizon C H W``, the forecasts from which the model forecasts the departure.
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+        batch, _, _, height, width = context.shape
+        if horizon < 1:
+            raise ValueError(f"the horizon is at least 1 frame, received {horizon}")
+        _check("known inputs", known, (batch, horizon, self.known_channels, height, width))
+        _check("base", base, (batch, horizon, self.state_channels, height, width))
+        with sequence(self):
+            stream = self._absorb(context, _at(known, 0), _at(base, 0))
+            forecasts = [stream.forecast]
+            for lead in range(1, horizon):
+                rollout, _ = self.network.feed(self._forecast_as_input(stream), stream.rollout)
+                stream = self._forecast(rollout, stream.next_known, _at(known, lead), _at(base, lead))
+                forecasts.append(stream.forecast)
+        return torch.stack(forecasts, dim=1)
+
+    def warm(self, context: Frames, *, next_known: AnyFrame | None = None, base: AnyFrame | None = None) -> StreamState:
+        """Take in a context ``B T C H W``; the stream then stands before the next frame and has its forecast.
+
+        Args:
+            context: as in :meth:`forward`.
+            next_known: ``B K H W``, the known inputs of the frame that is forecast; None: the last ones are held.
+            base: ``B C H W``, the forecast from which the model forecasts the departure.
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+        batch, _, _, height, width = context.shape
+        _check("next known inputs", next_known, (batch, self.known_channels, height, width))
+        _check("base", base, (batch, self.state_channels, height, width))
+        with sequence(self):
+            return self._absorb(context, next_known, base)
+
+    def step(
+        self,
+        frame: AnyFrame | None,
+        state: StreamState,
+        *,
+        known: AnyFrame | None = None,
+        next_known: AnyFrame | None = None,
+        base: AnyFrame | None = None,
+    ) -> tuple[Tensor, StreamState]:
+        """Take in the next frame of a stream and forecast the one after it.
+
+        Args:
+            frame: ``B C H W`` with the channels of a context's frame, or the state's channels only; None: no frame
+                came, and the forecast stands in for it.
+            state: where the stream stands.
+            known: ``B K H W``, the known inputs of ``frame``; None: those in ``frame``, or those already announced.
+            next_known: ``B K H W``, the known inputs of the frame that is forecast; None: those of ``frame`` are held.
+            base: ``B C H W``, the forecast from which the model forecasts the departure.
+
+        Returns:
+            The forecast ``B C H W`` of the frame after ``frame``, and the stream's new state.
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+        batch, _, height, width = state.forecast.shape
+        _check("known inputs", known, (batch, self.known_channels, height, width))
+        _check("next known inputs", next_known, (batch, self.known_channels, height, width))
+        _check("base", base, (batch, self.state_channels, height, width))
+        if frame is not None and frame.shape[1] == self.in_channels:
+            frame, announced = frame[:, : self.fed_channels], frame[:, self.fed_channels :]
+        else:
+            _check("frame", frame, (batch, self.fed_channels, height, width))
+            announced = state.next_known
+        known = announced if known is None else known
+        with sequence(self):
+            if frame is None:
+                rollout = self.network.stand_in(
+                    self._forecast_as_input(state._replace(next_known=known)), state.rollout
+                )
+            else:
+                rollout, _ = self.network.absorb(self._input(frame, known), state.rollout)
+            state = self._forecast(rollout, known, next_known, base)
+        return state.forecast, state
+
+    def rollout(
+        self,
+        frames: Frames,
+        context_steps: int,
+        *,
+        known: AnyFrames | None = None,
+        base: AnyFrames | None = None,
+        tokens: Bool[Tensor, "_ _"] | None = None,
+    ) -> RolloutOut:
+        """Forecasts for training, where the whole sequence is at hand.
+
+        Args:
+            frames: ``B T C H W``, the state's channels of the context and of what follows.
+            context_steps: frames of the context.
+            known: ``B T K H W``, the known inputs.
+            base: ``B T-1 C H W``, the forecast of each frame from the second one, from which the model forecasts the
+                departure.
+            tokens: ``B T-2``, for each input from the second one: True shows the true frame, False the forecast; None
+                shows the context and forecasts. Only for rollouts that predict every next frame.
+
+        Raises:
+            ValueError: if a shape does not fit, or tokens are given to a rollout that cannot use them.
+        """
+        batch, steps, _, height, width = frames.shape
+        if not 1 <= context_steps < steps:
+            raise ValueError(f"the context has 1 to {steps - 1} of {steps} frames, received {context_steps}")
+        if frames.shape[2] < self.fed_channels:
+            raise ValueError(f"the model takes in {self.fed_channels} state channels, received {frames.shape[2]}")
+        if self.known_channels and known is None:
+            raise ValueError(f"the model needs {self.known_channels} known input channels for each frame")
+        _check("known inputs", known, (batch, steps, self.known_channels, height, width))
+        _check("base", base, (batch, steps - 1, self.state_channels, height, width))
+        _check("tokens", tokens, (batch, steps - 2))
+        if tokens is not None and not self.network.predicts_context:
+            raise ValueError("an encoder-forecaster is shown no frame after the context: it takes no sampling tokens")
+        with sequence(self):
+            return self._unroll(frames[:, :, : self.fed_channels], context_steps, known, base, tokens)
+
+    def _unroll(
+        self, frames: Tensor, context_steps: int, known: Tensor | None, base: Tensor | None, tokens: Tensor | None
+    ) -> RolloutOut:
+        batch, steps, _, height, width = frames.shape
+        patches = Patches(self.patch, height, width)
+        folded, known, base = patches.fold(frames), _fold(known, patches), _fold(base, patches)
+        first = 1 if self.network.predicts_context else context_steps
+        state = self.network.initial_state(batch, *patches.grid, frames.device, frames.dtype)
+        aux: list[tuple[Mapping[str, Tensor], ...]] = []
+        predictions: list[Tensor] = []
+        for t in range(steps - 1):
+            x = folded[:, t]
+            if tokens is not None and t > 0:
+                x = torch.where(tokens[:, t - 1, None, None, None], x, self._fed(predictions[-1]))
+            elif t >= context_steps:
+                x = self._fed(predictions[-1])
+            take_in = self.network.absorb if t < context_steps else self.network.feed
+            state, taken = take_in(_join(x, _at(known, t)), state)
+            aux.extend(taken)
+            if t + 1 >= first:
+                said, state, taken = self.network.forecast(_at(known, t + 1), state)
+                aux.extend(taken)
+                predictions.append(_departed(said, _at(base, t), patches))
+        return RolloutOut(patches.unfold(torch.stack(predictions, dim=1)), first, aux)
+
+    def _absorb(self, context: Tensor, next_known: Tensor | None, base: Tensor | None) -> StreamState:
+        batch, steps, channels, height, width = context.shape
+        if steps < 1 or channels != self.in_channels:
+            raise ValueError(
+                f"a context has at least 1 frame of {self.in_channels} channels, received {steps} of {channels}"
+            )
+        frames, known = context[:, :, : self.fed_channels], context[:, :, self.fed_channels :]
+        grid = Patches(self.patch, height, width).grid
+        state = self.network.initial_state(batch, *grid, context.device, context.dtype)
+        for t in range(steps):
+            state, _ = self.network.absorb(self._input(frames[:, t], known[:, t]), state)
+        return self._forecast(state, known[:, -1], next_known, base)
+
+    def _forecast(
+        self, rollout: RolloutState, known: Tensor, next_known: Tensor | None, base: Tensor | None
+    ) -> StreamState:
+        """Forecast the next frame. Its known inputs are ``next_known``, or those of the last frame are held."""
+        patches = Patches(self.patch, *known.shape[-2:])
+        next_known = known if next_known is None else next_known
+        said, rollout, _ = self.network.forecast(patches.fold(next_known), rollout)
+        return StreamState(rollout, patches.unfold(_departed(said, _fold(base, patches), patches)), next_known)
+
+    def _forecast_as_input(self, stream: StreamState) -> Tensor:
+        return self._input(stream.forecast[:, : self.fed_channels], stream.next_known)
+
+    def _input(self, frame: Tensor, known: Tensor) -> Tensor:
+        patches = Patches(self.patch, *frame.shape[-2:])
+        return _join(patches.fold(frame), patches.fold(known))
+
+    def _fed(self, folded: Tensor) -> Tensor:
+        """The part of a folded forecast that is fed back."""
+        if self.fed_channels == self.state_channels:
+            return folded
+        batch, _, height, width = folded.shape
+        by_cell = folded.reshape(batch, self.patch**2, self.state_channels, height, width)
+        return by_cell[:, :, : self.fed_channels].flatten(1, 2)
+
+
+def _departed(said: Tensor, base: Tensor | None, patches: Patches) -> Tensor:
+    """The full forecast: what the head said, on top of the base; zeros in the padding."""
+    return patches.blank(said if base is None else base + said)
+
+
+def _join(frame: Tensor, known: Tensor | None) -> Tensor:
+    return frame if known is None or not known.shape[1] else torch.cat([frame, known], dim=1)
+
+
+def _at(frames: Tensor | None, t: int) -> Tensor | None:
+    return None if frames is None else frames[:, t]
+
+
+def _fold(fields: Tensor | None, patches: Patches) -> Tensor | None:
+    return None if fields is None else patches.fold(fields)
+
+
+def _check(what: str, value: Tensor | None, shape: tuple[int, ...]) -> None:
+    if value is not None and tuple(value.shape) != shape:
+        raise ValueError(f"{what}: expected the shape {shape}, received {tuple(value.shape)}")
