@@ -11,7 +11,9 @@ from stkit.api import (
     LossSpec,
     MetricSpec,
     ModuleSpec,
+    Paper,
     RecipeSpec,
+    Slot,
     hookimpl,
 )
 
@@ -19,7 +21,16 @@ from stkit.api import (
 @hookimpl
 def stkit_modules() -> Iterator[ModuleSpec]:
     """Heads, norms and transitions that belong to no paper."""
-    yield from ()
+    norms = "stkit.modules.norm.norms"
+    yield _module("head", "conv", "stkit.modules.head.conv:ConvHead", "ConvHead", "a convolution of hidden states")
+    yield _module("norm", "channel", f"{norms}:ChannelNorm", "ChannelNorm", "one gain for each channel; any grid")
+    yield _module("norm", "pixel", f"{norms}:PixelNorm", "PixelNorm", "a gain for each channel and grid cell")
+    yield _module("transition", "forget", "stkit.cells.forget:Forget", "Forget", "the forget gate")
+
+
+def _module(slot: Slot, name: str, target: str, config: str, summary: str) -> ModuleSpec:
+    config = f"stkit.modules.{slot}.config:{config}Config"
+    return ModuleSpec(name=name, slot=slot, target=target, config=config, summary=summary)
 
 
 @hookimpl
@@ -50,7 +61,36 @@ def stkit_metrics() -> Iterator[MetricSpec]:
 @hookimpl
 def stkit_datasets() -> Iterator[DatasetSpec]:
     """Packaged fields, generators and the user's own files."""
-    yield from ()
+    yield DatasetSpec(
+        name="netcdf",
+        target="stkit.data.netcdf:NetcdfSource",
+        config="stkit.data.netcdf_config:NetcdfConfig",
+        summary="your own NetCDF file or files",
+    )
+    yield DatasetSpec(
+        name="sst_ostia",
+        target="stkit.data.packaged.fields:OstiaSst",
+        config="stkit.data.packaged.config:PackagedFieldConfig",
+        summary="monthly sea-surface temperature of the equatorial band, 2006 to 2010 (packaged)",
+    )
+    yield DatasetSpec(
+        name="wind_navy",
+        target="stkit.data.packaged.fields:NavyWind",
+        config="stkit.data.packaged.config:PackagedFieldConfig",
+        summary="monthly global surface wind, 1982 to 1992 (packaged)",
+    )
+    yield DatasetSpec(
+        name="moving_mnist",
+        target="stkit.data.moving_mnist:MovingMnist",
+        config="stkit.data.moving_mnist_config:MovingMnistConfig",
+        summary="digits that move and bounce, made on the fly",
+        paper=Paper(
+            title="Unsupervised Learning of Video Representations using LSTMs",
+            authors="N. Srivastava, E. Mansimov, R. Salakhutdinov",
+            year=2015,
+            link="arXiv:1502.04681",
+        ),
+    )
 
 
 @hookimpl
@@ -70,4 +110,8 @@ def stkit_recipes() -> Iterator[RecipeSpec]:
 @hookimpl
 def stkit_checks() -> Iterator[CheckSpec]:
     """What ``stkit doctor`` looks at besides the installation itself."""
-    yield from ()
+    yield CheckSpec(
+        name="packaged_data",
+        target="stkit.data.packaged.fields:damaged_file",
+        summary="the packaged data files are there and whole",
+    )

@@ -1,0 +1,1 @@
+"""Sources of fields, windows, transforms, and the stream of training batches."""

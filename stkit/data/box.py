@@ -1,0 +1,29 @@
+"""A rectangular part of the grid."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Box(NamedTuple):
+    """Rows ``top`` to ``top + height`` and columns ``left`` to ``left + width`` (exclusive)."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """To index rows and columns with."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+def crop(tensor: Tensor, box: Box | None) -> Tensor:
+    """The box of a ``... H W`` tensor. One value for the whole field (``... 1 1``) stays as it is."""
+    if box is None or tensor.shape[-2:] == (1, 1):
+        return tensor
+    rows, columns = box.slices
+    return tensor[..., rows, columns]

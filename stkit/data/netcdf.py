@@ -1,0 +1,157 @@
+"""Fields from NetCDF files, read with xarray."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stkit.data.calendar import Times, as_text, check_times
+from stkit.data.netcdf_config import NetcdfConfig
+from stkit.data.netcdf_file import FilePart, examine, find_files, one_line, open_file
+from stkit.data.source import Fields, FieldSource
+from stkit.errors import DataError
+
+_MOST_OPEN_FILES = 32
+
+
+class NetcdfSource(FieldSource):
+    """One record of fields from one or several NetCDF files.
+
+    Several files must have the same variables and grid; they are put in order of their times. Nothing is read until it
+    is asked for; a small record is then kept in memory.
+
+    Args:
+        config: which files, variables and dimensions.
+        name: what messages call the data; the files' name by default.
+        licence: terms of the data; by default what the file's attributes say.
+        citation: how to cite the data; by default what the file's attributes say.
+
+    Raises:
+        DataError: if a file, variable or dimension is missing or not as expected, with what is there.
+    """
+
+    def __init__(self, config: NetcdfConfig, *, name: str = "", licence: str = "", citation: str = "") -> None:
+        self.config = config
+        self.paths = find_files(config.path)
+        self.name = name or (self.paths[0].name if len(self.paths) == 1 else f"{len(self.paths)} files")
+        parts = [examine(path, config) for path in self.paths]
+        first = parts[0]
+        for part in parts[1:]:
+            _check_same(first, part)
+        if all(part.times is not None for part in parts):
+            parts.sort(key=lambda part: part.times[0])  # type: ignore[index]
+        self._parts = parts
+        self._ends = np.cumsum([part.steps for part in parts])
+        self.variables = tuple(channel.variable for channel in first.channels)
+        self.grid = first.grid
+        self.steps = int(self._ends[-1])
+        self.times = _joined_times(parts, config.allow_gaps)
+        self.licence = licence or first.licence
+        self.citation = citation or first.citation
+        self._mask = first.mask
+        self._kept: Fields | None = None
+        self._open: dict[Path, Any] = {}
+        self._process = os.getpid()
+
+    @classmethod
+    def from_config(cls, config: NetcdfConfig) -> NetcdfSource:
+        """Open what a recipe names."""
+        return cls(config)
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """The mask variable that the configuration names."""
+        return self._mask
+
+    def read(self, start: int, stop: int) -> Fields:
+        """See :meth:`stkit.data.source.FieldSource.read`."""
+        if self._kept is None:
+            size = 4 * self.steps * len(self.variables) * self.grid.height * self.grid.width
+            if size > self.config.memory_mb * 2**20:
+                return self._read_files(start, stop)
+            self._kept = self._read_files(0, self.steps)
+            self._close()
+        return self._kept[start:stop]
+
+    def _read_files(self, start: int, stop: int) -> Fields:
+        out = np.empty((stop - start, len(self.variables), *self.grid.shape), dtype=np.float32)
+        for part, end in zip(self._parts, self._ends, strict=True):
+            begin = int(end) - part.steps
+            first, last = max(start, begin), min(stop, int(end))
+            if first >= last:
+                continue
+            dataset = self._dataset(part.path)
+            for index, channel in enumerate(part.channels):
+                array = dataset[channel.source].isel(channel.where)
+                array = array.isel({part.dims[0]: slice(first - begin, last - begin)})
+                try:
+                    values = array.transpose(*part.dims).values
+                except (OSError, RuntimeError, ValueError) as error:
+                    raise DataError(f"{part.path}: cannot read {channel.source!r}: {one_line(error)}") from error
+                out[first - start : last - start, index] = values
+        for value in self.config.missing_values:
+            out[out == np.float32(value)] = np.nan
+        out[~np.isfinite(out)] = np.nan
+        return out
+
+    def _dataset(self, path: Path) -> Any:
+        if self._process != os.getpid():  # an HDF5 handle does not survive a fork
+            self._open, self._process = {}, os.getpid()
+        if path not in self._open:
+            if len(self._open) >= _MOST_OPEN_FILES:
+                self._close()
+            self._open[path] = open_file(path)
+        return self._open[path]
+
+    def _close(self) -> None:
+        for dataset in self._open.values():
+            dataset.close()
+        self._open = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}
+
+    def __del__(self) -> None:
+        if getattr(self, "_process", None) == os.getpid():
+            self._close()
+
+
+def _check_same(first: FilePart, other: FilePart) -> None:
+    difference = first.grid.difference(other.grid)
+    if difference:
+        raise DataError(f"{other.path}: its grid differs from that of {first.path}: {difference}")
+    mine = [channel.variable for channel in first.channels]
+    theirs = [channel.variable for channel in other.channels]
+    for one, two in zip(mine, theirs, strict=False):
+        if (one.name, one.units) != (two.name, two.units):
+            raise DataError(
+                f"{other.path}: {two.name!r} is in {two.units!r}, but in {first.path} {one.name!r} is in {one.units!r}"
+            )
+    if len(mine) != len(theirs):
+        raise DataError(f"{other.path}: {len(theirs)} variables, but {first.path} has {len(mine)}")
+    if (first.times is None) != (other.times is None):
+        lacking, having = (first, other) if first.times is None else (other, first)
+        raise DataError(f"{lacking.path}: has no times, but {having.path} has")
+
+
+def _joined_times(parts: Sequence[FilePart], allow_gaps: bool) -> Times | None:
+    found = [part.times for part in parts if part.times is not None]
+    if len(found) < len(parts):
+        return None
+    for before, after in itertools.pairwise(parts):
+        assert before.times is not None
+        assert after.times is not None
+        if after.times[0] <= before.times[-1]:
+            raise DataError(
+                f"{after.path}: starts at {as_text(after.times[0])}, but {before.path} ends at "
+                f"{as_text(before.times[-1])}: files must follow each other in time"
+            )
+    times = np.concatenate(found)
+    check_times(times, f"{parts[0].path} and the files after it" if len(parts) > 1 else str(parts[0].path), allow_gaps)
+    return times

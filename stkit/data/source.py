@@ -1,0 +1,248 @@
+"""What a data set is: a record of fields in time, or sequences that have nothing to do with each other.
+
+Axes: ``T`` time, ``C`` variables, ``H`` rows, ``W`` columns. A missing value is NaN.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stkit.data.calendar import Times, check_times, step_name, typical_step
+from stkit.errors import DataError
+
+Fields = NDArray[np.float32]
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+_PIECE_BYTES = 64 * 2**20
+
+
+class Variable(NamedTuple):
+    """What a channel of the fields is."""
+
+    name: str
+    units: str = "1"
+    long_name: str = ""
+    standard_name: str = ""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One horizontal direction."""
+
+    name: str
+    values: NDArray[np.float64] | None = None
+    """Coordinate of each row or column; None where the file has none."""
+    units: str = ""
+    standard_name: str = ""
+
+    def matches(self, other: Axis) -> bool:
+        """Whether the coordinates agree; without coordinates there is nothing to disagree about."""
+        if self.values is None or other.values is None:
+            return True
+        if self.values.shape != other.values.shape:
+            return False
+        spacing = np.abs(np.diff(self.values)).min(initial=np.inf)
+        tolerance = 0.01 * float(spacing) if np.isfinite(spacing) else 1e-6
+        return bool(np.abs(self.values - other.values).max() <= tolerance)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The horizontal grid: height and width, and where its rows and columns are."""
+
+    height: int
+    width: int
+    y: Axis = Axis("y")
+    x: Axis = Axis("x")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+    @property
+    def latitude(self) -> NDArray[np.float64] | None:
+        """Degrees north of each row; None where the rows are not latitudes."""
+        return self.y.values if self.y.standard_name == "latitude" else None
+
+    @property
+    def longitude(self) -> NDArray[np.float64] | None:
+        """Degrees east of each column; None where the columns are not longitudes."""
+        return self.x.values if self.x.standard_name == "longitude" else None
+
+    def difference(self, other: Grid) -> str | None:
+        """How ``other`` differs from this grid, as the end of a sentence; None where it does not."""
+        if self.shape != other.shape:
+            return f"{other.height} x {other.width} cells instead of {self.height} x {self.width}"
+        for mine, theirs in ((self.y, other.y), (self.x, other.x)):
+            if not mine.matches(theirs) and mine.values is not None and theirs.values is not None:
+                return (
+                    f"{theirs.name} from {theirs.values[0]:g} to {theirs.values[-1]:g} "
+                    f"instead of {mine.values[0]:g} to {mine.values[-1]:g}"
+                )
+        return None
+
+
+class FieldSource(ABC):
+    """A record of fields on one grid, in order of time.
+
+    Attributes:
+        name: what messages and reports call it.
+        variables: one for each channel.
+        times: ``T`` strictly increasing times, or None where the record only counts steps.
+        grid: the horizontal grid.
+        steps: length of the record.
+        licence: terms of the data, as a sentence; empty where they are not known.
+        citation: how to cite it; empty where that is not known.
+    """
+
+    name: str
+    variables: tuple[Variable, ...]
+    times: Times | None
+    grid: Grid
+    steps: int
+    licence: str = ""
+    citation: str = ""
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Fields:
+        """The steps ``start`` to ``stop`` (exclusive) in physical units: ``T C H W``, NaN where there is no value."""
+
+    @property
+    def latitude(self) -> NDArray[np.float64] | None:
+        """Degrees north of each row, or None."""
+        return self.grid.latitude
+
+    @property
+    def longitude(self) -> NDArray[np.float64] | None:
+        """Degrees east of each column, or None."""
+        return self.grid.longitude
+
+    @property
+    def step_name(self) -> str:
+        """One time step in words: ``month``, ``5 min``, ``step``."""
+        return step_name(self.times)
+
+    @property
+    def typical_step(self) -> np.timedelta64 | None:
+        """Median distance of neighbouring times."""
+        return typical_step(self.times) if self.times is not None else None
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """``H W``, a mask that the data set itself declares (True: a cell that counts), or None."""
+        return None
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """``H W``, False on land: the declared mask, else the cells that have a value at some time in any variable."""
+        if self.mask is not None:
+            return self.mask
+        found = np.zeros(self.grid.shape, dtype=bool)
+        for start, stop in self.pieces(0, self.steps):
+            found |= np.isfinite(self.read(start, stop)).any(axis=(0, 1))
+        return found
+
+    def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Cut ``start`` to ``stop`` so that one piece fits easily in memory."""
+        frame_bytes = 4 * len(self.variables) * self.grid.height * self.grid.width
+        length = max(1, _PIECE_BYTES // frame_bytes)
+        return [(first, min(first + length, stop)) for first in range(start, stop, length)]
+
+
+class ArraySource(FieldSource):
+    """Fields that are in memory already.
+
+    Example:
+        >>> source = ArraySource(np.zeros((24, 1, 8, 8), np.float32), variables=[Variable("sst", "degC")])
+        >>> source.read(3, 5).shape
+        (2, 1, 8, 8)
+    """
+
+    def __init__(
+        self,
+        fields: Fields,
+        times: Times | None = None,
+        variables: Sequence[Variable] | None = None,
+        grid: Grid | None = None,
+        name: str = "array",
+    ) -> None:
+        if fields.ndim != 4:
+            raise DataError(f"{name}: fields must be time x variable x height x width, got shape {fields.shape}")
+        steps, channels, height, width = fields.shape
+        self.name = name
+        self.fields = np.ascontiguousarray(fields, dtype=np.float32)
+        self.variables = tuple(variables or (Variable(f"field{i}" if i else "field") for i in range(channels)))
+        self.times = None if times is None else np.asarray(times, dtype="datetime64[ns]")
+        self.grid = grid or Grid(height, width)
+        self.steps = steps
+        if len(self.variables) != channels:
+            raise DataError(f"{name}: {channels} channels but {len(self.variables)} variables are named")
+        if self.grid.shape != (height, width):
+            raise DataError(f"{name}: fields are {height} x {width} but the grid is {self.grid.shape}")
+        if self.times is not None and self.times.shape != (steps,):
+            raise DataError(f"{name}: {steps} fields but {self.times.size} times")
+        if self.times is not None:
+            check_times(self.times, name, allow_gaps=True)
+
+    def read(self, start: int, stop: int) -> Fields:
+        """See :meth:`FieldSource.read`."""
+        return self.fields[start:stop]
+
+
+@dataclass
+class SequenceSource(ABC):
+    """Short sequences without a common time, made or read one by one.
+
+    Attributes:
+        name: what messages and reports call it.
+        variables: one for each channel.
+        grid: the horizontal grid.
+    """
+
+    name: str
+    variables: tuple[Variable, ...]
+    grid: Grid
+    licence: str = field(default="", kw_only=True)
+    citation: str = field(default="", kw_only=True)
+
+    @abstractmethod
+    def sequence(self, part: Part, number: int, length: int, seed: int) -> Fields:
+        """Sequence ``number`` of a part: ``T C H W``. ``seed`` acts on the training part only: the others are fixed."""
+
+    @abstractmethod
+    def count(self, part: Part) -> int | None:
+        """How many sequences a part has; None where they never end."""
+
+    @property
+    def step_name(self) -> str:
+        """One time step in words."""
+        return "step"
+
+    @property
+    def times(self) -> None:
+        """Sequences have no common time."""
+        return None
+
+    @property
+    def latitude(self) -> NDArray[np.float64] | None:
+        """Degrees north of each row, or None."""
+        return self.grid.latitude
+
+    @property
+    def longitude(self) -> NDArray[np.float64] | None:
+        """Degrees east of each column, or None."""
+        return self.grid.longitude
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """``H W``: every cell counts."""
+        return np.ones(self.grid.shape, dtype=bool)
