@@ -1,6 +1,6 @@
 """Everything a plugin's manifest and configuration may import. Imports no torch."""
 
-from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, ModuleConfig
+from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, ModuleConfig, TransitionConfig
 from stkit.plugin.hookspecs import hookimpl
 from stkit.plugin.specs import (
     CallbackSpec,
@@ -17,6 +17,7 @@ from stkit.plugin.specs import (
     Slot,
     StackSpec,
 )
+from stkit.recipe.component import Component
 
 __all__ = [
     "CallbackSpec",
@@ -25,6 +26,7 @@ __all__ = [
     "CellSpec",
     "CheckSpec",
     "CommandSpec",
+    "Component",
     "ComponentConfig",
     "Config",
     "DatasetSpec",
@@ -37,5 +39,6 @@ __all__ = [
     "RecipeSpec",
     "Slot",
     "StackSpec",
+    "TransitionConfig",
     "hookimpl",
 ]

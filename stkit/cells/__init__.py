@@ -11,6 +11,7 @@ from stkit.cells.base import (
     Transition,
     TransitionSite,
 )
+from stkit.cells.forget import Forget
 from stkit.cells.gates import Direct, Engine, GateBlock, Source, sequence, use_engine
 from stkit.cells.peephole import NoPeephole, Peephole, build_peephole
 
@@ -19,6 +20,7 @@ __all__ = [
     "CellSite",
     "Direct",
     "Engine",
+    "Forget",
     "GateBlock",
     "HeadSite",
     "NoPeephole",

@@ -53,8 +53,8 @@ class Peephole(nn.Module):
 class NoPeephole(nn.Module):
     """The gate as it is."""
 
-    def forward(self, gate: Field, c: Field) -> Field:
-        """``gate``, unchanged."""
+    def forward(self, gate: Field | None, c: Field) -> Field | None:
+        """``gate``, unchanged; None where the cell has no such gate."""
         return gate
 
 

@@ -1,0 +1,128 @@
+"""PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal LSTMs.
+
+Yunbo Wang, Mingsheng Long, Jianmin Wang, Zhifeng Gao, Philip S. Yu, NIPS 2017; journal version arXiv:2103.09504.
+Reference code: https://github.com/thuml/predrnn-pytorch, MIT licence.
+
+The default follows the reference code, which has no biases and adds 1 to both forget gates before the sigmoid, where
+the paper prints biases. A norm, if one is asked for, acts on the response of each convolution before they are summed,
+as in the reference code; there its gains belong to each pixel of a square grid, here the recipe chooses.
+
+Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, sigmoid, tanh
+
+from stkit.api import CarryPort
+from stkit.cells import Cell, CellSite, Forget, GateBlock, NormFactory, Source, StepOut, Tensors, Transition
+from stkit_predrnn.config import STLSTMConfig
+
+
+class STLSTM(Cell):
+    """Spatiotemporal LSTM: the memory ``C`` stays with the layer, the memory ``M`` runs through the layers::
+
+        g  = tanh(Wxg * X + Whg * H' + bg)           g'  = tanh(W'xg * X + Wmg * M' + b'g)
+        i  = sigmoid(Wxi * X + Whi * H' + bi)        i'  = sigmoid(W'xi * X + Wmi * M' + b'i)
+        f  = sigmoid(Wxf * X + Whf * H' + bf)        f'  = sigmoid(W'xf * X + Wmf * M' + b'f)
+        C  = f . C' + i . g                          M   = f' . M' + i' . g'
+        o  = sigmoid(Wxo * X + Who * H' + Wco * C + Wmo * M + bo)
+        H  = o . tanh(W1x1 * [C, M])
+
+    ``M'`` is the memory of the layer below at this step; at the bottom layer, that of the top layer at the last step.
+    ``aux`` holds the increments ``delta_c = i . g`` and ``delta_m = i' . g'``, which PredRNN-V2 decouples.
+
+    Args:
+        in_channels: channels of ``X``; 0: there is no input.
+        width: channels of ``H``, ``C`` and ``M``.
+        kernel: side of the kernels, in cells.
+        bias: add ``b``.
+        forget_bias: added to ``f'`` before the sigmoid, and to ``f`` if ``transition`` is None.
+        norm: makes the norm of a convolution's response; None: no norm.
+        transition: what keeps ``C'``; None: the forget gate ``f``.
+        device: of the parameters.
+        dtype: of the parameters.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        *,
+        kernel: int = 5,
+        bias: bool = False,
+        forget_bias: float = 1.0,
+        norm: NormFactory | None = None,
+        transition: Transition | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = width
+        self.forget_bias = forget_bias
+        self.transition = Forget(forget_bias) if transition is None else transition
+        self.carry_spec = {"m": CarryPort(reads=width, writes=width), **self.transition.carry_spec}
+        f = "f" if self.transition.needs_gate else ""
+        self.gates = GateBlock(
+            width,
+            {
+                "x": Source.of(in_channels, f"i {f} g i' f' g' o"),
+                "h": Source.of(width, f"i {f} g o"),
+                "m": Source.of(width, "i' f' g'"),
+            },
+            kernel=kernel,
+            bias="gate" if bias else "none",
+            norm=norm,
+            device=device,
+            dtype=dtype,
+        )
+        self.output = GateBlock(
+            width, {"memory": Source.of(2 * width, "o")}, kernel=kernel, norm=norm, device=device, dtype=dtype
+        )
+        self.fusion = GateBlock(width, {"memory": Source.of(2 * width, "h")}, kernel=1, device=device, dtype=dtype)
+
+    @classmethod
+    def from_config(cls, config: STLSTMConfig, site: CellSite) -> STLSTM:
+        """As a recipe says it."""
+        return cls(
+            site.in_channels,
+            site.width,
+            kernel=config.kernel,
+            bias=config.bias,
+            forget_bias=config.forget_bias,
+            norm=site.norm_factory(config.norm),
+            transition=site.build_transition(default=Forget(config.forget_bias)),
+            device=site.device,
+            dtype=site.dtype,
+        )
+
+    def initial_state(
+        self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> Tensors:
+        """``H`` and ``C``: zeros. ``M`` is carried, not kept."""
+        size = (batch, self.out_channels, height, width)
+        return {
+            "h": torch.zeros(size, device=device, dtype=dtype),
+            "c": torch.zeros(size, device=device, dtype=dtype),
+            **self.transition.zeros(batch, height, width, device, dtype),
+        }
+
+    def step(self, x: Tensor | None, state: Tensors, carry: Tensors) -> StepOut:
+        """The equations above. ``x``: ``B C H W``, or None where there is no input."""
+        h, c, m = state["h"], state["c"], carry["m"]
+        a = self.gates(x=x, h=h, m=m)
+
+        delta_c = sigmoid(a["i"]) * tanh(a["g"])
+        keep, kept, carry = self.transition.keep(a.get("f"), c, x, state, carry)
+        c = keep + delta_c
+
+        delta_m = sigmoid(a["i'"]) * tanh(a["g'"])
+        m = sigmoid(a["f'"] + self.forget_bias) * m + delta_m
+
+        o = sigmoid(a["o"] + self.output(memory=(c, m))["o"])
+        h = o * tanh(self.fusion(memory=(c, m))["h"])
+
+        state = {"h": h, "c": c, **self.transition.remember(c, kept)}
+        return StepOut(h, state, {**carry, "m": m}, {"delta_c": delta_c, "delta_m": delta_m})

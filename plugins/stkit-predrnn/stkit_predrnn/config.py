@@ -1,0 +1,43 @@
+"""Configurations of the spatiotemporal LSTM and of the decoupling loss. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from stkit.api import CarryPort, CellConfig, Component, ComponentConfig
+
+
+class STLSTMConfig(CellConfig):
+    """Spatiotemporal LSTM (Wang et al. 2017)."""
+
+    kernel: int = Field(5, ge=1)
+    """Side of the kernels, in cells."""
+    bias: bool = False
+    """Add an offset to each gate."""
+    forget_bias: float = 1.0
+    """Added to both forget gates before the sigmoid. A transition that the recipe names brings its own for ``C``."""
+    norm: Annotated[ComponentConfig, Component("modules", slot="norm")] | None = None
+    """Normalise the response of each convolution before the sum."""
+
+    def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
+        """The memory ``m`` comes in and goes out with the layer's width."""
+        return {"m": CarryPort(reads=width, writes=width)}
+
+    def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
+        """The memory must arrive with the layer's width."""
+        arriving = carry_in.get("m", width)
+        if arriving != width:
+            yield (
+                f"the memory m arrives with {arriving} channels, but M = f' . M + i' . g' takes it element by element "
+                f"in {width}: give all st_lstm layers one width"
+            )
+
+
+class DecouplingConfig(ComponentConfig):
+    """Mean squared error plus the decoupling of the memories (Wang et al. 2021)."""
+
+    beta: float = Field(0.1, ge=0)
+    """Weight of the decoupling; the authors take 0.1 for Moving MNIST and BAIR and 0.01 for KTH."""
