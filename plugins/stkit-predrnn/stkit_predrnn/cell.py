@@ -1,7 +1,7 @@
 """PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal LSTMs.
 
 Yunbo Wang, Mingsheng Long, Jianmin Wang, Zhifeng Gao, Philip S. Yu, NIPS 2017; journal version arXiv:2103.09504.
-Reference code: https://github.com/thuml/predrnn-pytorch, MIT licence.
+Reference code: https://github.com/thuml/predrnn-pytorch (no licence file: these lines are written from the equations).
 
 The default follows the reference code, which has no biases and adds 1 to both forget gates before the sigmoid, where
 the paper prints biases. A norm, if one is asked for, acts on the response of each convolution before they are summed,

@@ -7,7 +7,7 @@ from typing import Any
 
 from stkit.api import CellSpec, LossSpec, Paper, StackSpec, hookimpl
 
-CODE = "https://github.com/thuml/predrnn-pytorch (MIT)"
+CODE = "https://github.com/thuml/predrnn-pytorch (no licence file)"
 PAPER = Paper(
     title="PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal LSTMs",
     authors="Wang, Long, Wang, Gao, Yu",
