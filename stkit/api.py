@@ -1,6 +1,6 @@
 """Everything a plugin's manifest and configuration may import. Imports no torch."""
 
-from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, ModuleConfig, TransitionConfig
+from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, ModuleConfig
 from stkit.plugin.hookspecs import hookimpl
 from stkit.plugin.specs import (
     CallbackSpec,
@@ -39,6 +39,5 @@ __all__ = [
     "RecipeSpec",
     "Slot",
     "StackSpec",
-    "TransitionConfig",
     "hookimpl",
 ]

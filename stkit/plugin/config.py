@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,7 +15,9 @@ class Config(BaseModel):
     A docstring under a field becomes its description in the JSON schema and in the generated documentation.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class CarryPort:
     """How a node reads and writes one carried register (``m`` of PredRNN, ``D`` of MIM)."""
 
     reads: int | None
-    """Channels the node needs to receive; None: it takes whatever width arrives."""
+    """Channels the node receives; None: whatever width arrives; 0: it only writes."""
     writes: int
     """Channels the node hands on."""
     optional: bool = False
@@ -38,6 +41,9 @@ class ComponentConfig(Config):
 
 class CellConfig(ComponentConfig):
     """Configuration of a cell. The width is not in it: it belongs to the layer."""
+
+    slots: ClassVar[tuple[str, ...]] = ()
+    """Slots of the cell that a recipe may fill: ``("transition",)``."""
 
     def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
         """The carried registers this cell reads and writes when it has ``width`` hidden channels."""
@@ -58,14 +64,10 @@ class ModuleConfig(ComponentConfig):
     layers: tuple[int, ...] | None = None
     """Layers (1 is the bottom one) that get the module; null: every layer whose cell has the slot."""
 
-
-class TransitionConfig(ModuleConfig):
-    """Configuration of what keeps a cell's memory: the module for the slot ``transition``."""
-
     def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
-        """The carried registers it reads and writes in a cell with ``width`` hidden channels."""
+        """The carried registers the module reads and writes in a cell of ``width`` hidden channels."""
         return {}
 
     def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
-        """What does not fit, each as one sentence. Called before anything is built."""
+        """What does not fit where the module would stand, each as one sentence. Called before anything is built."""
         return ()

@@ -114,12 +114,16 @@ def _check_carry(nodes: Sequence[Cell]) -> dict[str, int]:
         for name, port in node.carry_spec.items():
             if name in written:
                 _check_width(name, place, port.reads, *written[name], returns=False)
-            elif port.reads and not port.optional:
+            elif port.reads != 0 and not port.optional:
                 returning.setdefault(name, place)
         written.update({name: (place, port.writes) for name, port in node.carry_spec.items() if port.writes})
     for name, place in returning.items():
         if name not in written:
             raise ValueError(f"node {place + 1} reads the register {name!r}, which no node writes")
+        if nodes[place].carry_spec[name].reads is None:
+            raise ValueError(
+                f"node {place + 1} reads the register {name!r} first and must say how many channels it has"
+            )
         for later, node in enumerate(nodes):
             if name not in node.carry_spec:
                 continue
@@ -130,7 +134,7 @@ def _check_carry(nodes: Sequence[Cell]) -> dict[str, int]:
 
 
 def _check_width(name: str, place: int, reads: int | None, writer: int, width: int, *, returns: bool) -> None:
-    if reads is None or reads == width:
+    if reads in (None, 0, width):
         return
     way = f"returns from node {writer + 1} at the next step" if returns else f"rises from node {writer + 1}"
     raise ValueError(f"the register {name!r} {way} with {width} channels, but node {place + 1} reads {reads}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from stkit.api import CellConfig, Component, ComponentConfig
 
 class ConvLSTMConfig(CellConfig):
     """ConvLSTM (Shi et al. 2015, equation 3)."""
+
+    slots: ClassVar[tuple[str, ...]] = ("transition",)
 
     kernel: int = Field(5, ge=1)
     """Side of the state-to-state and input-to-state kernels, in cells."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from stkit.api import CarryPort, CellConfig, Component, ComponentConfig
 
 class STLSTMConfig(CellConfig):
     """Spatiotemporal LSTM (Wang et al. 2017)."""
+
+    slots: ClassVar[tuple[str, ...]] = ("transition",)
 
     kernel: int = Field(5, ge=1)
     """Side of the kernels, in cells."""
@@ -23,17 +25,8 @@ class STLSTMConfig(CellConfig):
     """Normalise the response of each convolution before the sum."""
 
     def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
-        """The memory ``m`` comes in and goes out with the layer's width."""
+        """``M = f' . M + i' . g'`` is elementwise: the memory ``m`` comes in and goes out with the layer's width."""
         return {"m": CarryPort(reads=width, writes=width)}
-
-    def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
-        """The memory must arrive with the layer's width."""
-        arriving = carry_in.get("m", width)
-        if arriving != width:
-            yield (
-                f"the memory m arrives with {arriving} channels, but M = f' . M + i' . g' takes it element by element "
-                f"in {width}: give all st_lstm layers one width"
-            )
 
 
 class DecouplingConfig(ComponentConfig):

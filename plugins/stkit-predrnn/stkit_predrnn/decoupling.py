@@ -1,8 +1,9 @@
 """The loss of PredRNN-V2: PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning.
 
 Yunbo Wang, Haixu Wu, Jianjin Zhang, Zhifeng Gao, Jianmin Wang, Philip S. Yu, Mingsheng Long, 2021, arXiv:2103.09504.
-Reference code: https://github.com/thuml/predrnn-pytorch (no licence file, read only); as there, one 1x1 convolution serves all layers,
-and the cosine is taken over the grid, channel by channel.
+Reference code: https://github.com/thuml/predrnn-pytorch (no licence file: these lines are written from the equations).
+
+As there, one 1x1 convolution serves all layers, and the cosine is taken over the grid, channel by channel.
 
 Axes: ``B`` batch, ``N`` predicted frames, ``C`` channels, ``H`` height, ``W`` width.
 """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stkit.plugin.config import TransitionConfig
+from stkit.plugin.config import ModuleConfig
 
 
-class ForgetConfig(TransitionConfig):
+class ForgetConfig(ModuleConfig):
     """The forget gate."""
 
     bias: float = 1.0
