@@ -1,0 +1,105 @@
+"""How the adapters run a cell over a file's steps, and a model over its frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from stkit.cells import Cell, NormFactory, StepOut
+from stkit.modules.norm.norms import PixelNorm
+from stkit.stacks import Forecaster, RolloutOut, Stack
+
+from ..golden import Golden, channels_first
+
+Named = Callable[[StepOut], Mapping[str, Tensor]]
+"""The tensors of a step by the names that the files use."""
+
+
+def everything(out: StepOut) -> dict[str, Tensor]:
+    """A step's states, carried registers and by-products under their own names."""
+    return {**out.state, **out.carry, **out.aux}
+
+
+def run_cell(
+    golden: Golden, cell: Cell, state: Iterable[str], carry: Iterable[str], named: Named = everything
+) -> Tensor:
+    """Step through ``in.<t>.x`` and hold every recorded tensor against ours. Returns the file's loss, ours."""
+    states = {name: golden.take(f"in.{name}") for name in state}
+    carried = {name: golden.take(f"in.{name}") for name in carry}
+    loss = torch.zeros((), dtype=torch.float64)
+    t = 0
+    while f"in.{t}.x" in golden.tensors:
+        out = cell.step(golden.take(f"in.{t}.x"), states, carried)
+        states, carried = out.state, out.carry
+        ours = named(out)
+        for name in golden.names(f"step.{t}."):
+            golden.compare(name, ours[name.removeprefix(f"step.{t}.")])
+            loss = loss + ours[name.removeprefix(f"step.{t}.")].square().sum() / (t + 1)
+        t += 1
+    golden.compare("out.loss_sumsq", loss.reshape(1))
+    return loss
+
+
+def run_next_frame(golden: Golden, forecaster: Forecaster, stack: Stack, named: Named = everything) -> RolloutOut:
+    """Roll out over ``in.frames_BTHWC`` and hold frames and every layer's recorded tensors against ours.
+
+    The mask is for the last of the ``T - 2`` tokens; before them the true frames were shown. So scheduled sampling,
+    whose mask covers the forecast part, and reverse scheduled sampling, whose mask covers all, are one case.
+    """
+    frames = channels_first(golden.take("in.frames_BTHWC"))
+    mask = golden.take("in.mask_BTHWC")
+    batch, steps = frames.shape[:2]
+    drawn = mask.flatten(2)[..., 0].bool()
+    assert torch.equal(mask, drawn[:, :, None, None, None].to(mask).expand_as(mask)), "a mask covers whole frames"
+    shown = torch.ones(batch, steps - 2 - drawn.shape[1], dtype=torch.bool)
+    tokens = torch.cat([shown, drawn], dim=1)
+
+    recorded: list[StepOut] = []
+    handles = [_record(node, place, recorded) for place, node in enumerate(stack.nodes) if isinstance(node, Cell)]
+    out = forecaster.rollout(frames, max(steps - 1 - drawn.shape[1], 1), tokens=tokens)
+    for restore in handles:
+        restore()
+    for t in range(steps - 1):
+        for name in golden.names(f"step.{t}."):
+            layer, _, what = name.removeprefix(f"step.{t}.").partition(".")
+            golden.compare(name, named(recorded[t * len(handles) + int(layer.removeprefix("l"))])[what])
+    golden.compare("out.next_frames_BTHWC", out.predictions.movedim(2, -1))
+    return out
+
+
+def compare_gradients(
+    golden: Golden, loss: Tensor, theirs: Callable[[dict[str, Tensor]], dict[str, Tensor]], *modules: nn.Module
+) -> None:
+    """Hold the gradients of all parameters against the file's, under the file's names."""
+    parameters = {name: value for module in modules for name, value in module.named_parameters()}
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    for name, gradient in theirs(dict(zip(parameters, gradients, strict=True))).items():
+        golden.compare(f"grad.{name}", gradient)
+
+
+def pixel_norm(gains: Tensor | None) -> NormFactory | None:
+    """The norm whose gains the file has: torch's layer norm over channels and grid."""
+    if gains is None:
+        return None
+    grid = tuple(gains.shape[1:])
+    return lambda channels: PixelNorm(channels, grid, dtype=torch.float64)
+
+
+def layers(theirs: dict[str, Tensor]) -> int:
+    """How many ``cell_list.<n>`` there are."""
+    return 1 + max(int(found[1]) for name in theirs if (found := re.match(r"cell_list\.(\d+)\.", name)))
+
+
+def _record(node: Cell, place: int, recorded: list[StepOut]) -> Callable[[], None]:
+    original = node.step
+
+    def step(x: Tensor | None, state: dict[str, Tensor], carry: dict[str, Tensor]) -> StepOut:
+        out = original(x, state, carry)
+        recorded.append(out)
+        return out
+
+    node.step = step  # type: ignore[method-assign]
+    return lambda: delattr(node, "step")

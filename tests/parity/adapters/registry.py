@@ -1,0 +1,29 @@
+"""Which adapter holds which file against our code: by the beginning of the file's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..golden import Golden
+from . import convlstm, patch, predrnn
+
+Adapter = Callable[[Golden], None]
+
+ADAPTERS: dict[str, Adapter] = {
+    "thuml_reshape_patch": patch.reshape_patch,
+    "thuml_stlstm_cell": predrnn.cell,
+    "thuml_stlstmv2_cell": predrnn.cell,
+    "thuml_predrnn_model": predrnn.model,
+    "thuml_predrnn_v2_model": predrnn.model,
+    "openstl_predrnn_model": predrnn.model,
+    "openstl_predrnnv2_model": predrnn.model,
+    "openstl_convlstm_cell": convlstm.openstl_cell,
+    "openstl_convlstm_model": convlstm.openstl_model,
+    "tsugumi_convlstm_peephole_cell": convlstm.tsugumi_peephole_cell,
+}
+
+
+def adapter_of(file_name: str) -> Adapter | None:
+    """The adapter with the longest fitting beginning; None where there is none."""
+    fitting = [prefix for prefix in ADAPTERS if file_name.startswith(prefix)]
+    return ADAPTERS[max(fitting, key=len)] if fitting else None
