@@ -50,6 +50,11 @@ def steps_text(count: int, unit: str) -> str:
     return f"{count} {unit}" + ("s" if count != 1 else "")
 
 
+def lead_axis(unit: str) -> str:
+    """Label of an axis that counts lead times."""
+    return f"lead time [{unit}s]" if " " not in unit else f"lead time [steps of {unit}]"
+
+
 def with_unit(name: str, units: str) -> str:
     """``sst [°C]``; the name alone where the field has no unit."""
     pretty = unit_text(units)

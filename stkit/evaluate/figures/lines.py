@@ -1,0 +1,180 @@
+"""Lines of scores against lead time, and of the loss over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure
+from stkit.evaluate.figures.shown import lead_axis, with_unit
+from stkit.evaluate.scores import PerLead, Scores
+from stkit.evaluate.verdict import spoken
+
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_PANEL_INCHES = 2.5
+_FULL_RANGE_FACTOR = 20.0
+
+
+def draw_scores(folder: Path, scores: Scores, variable: str) -> Drawn:
+    """Draw the scores of one variable against lead time into ``folder``."""
+    stem = f"scores-{variable}"
+    draw(folder, stem, lambda theme, form: _scores_figure(scores, variable, theme, form))
+    panels = [title for title, _, _ in _panels(scores, variable)]
+    return Drawn(
+        stem=stem,
+        title=f"{variable} against lead time",
+        alt=f"Line charts of {', '.join(panels)} against lead time for {', '.join(map(spoken, scores.forecasts))}.",
+        caption="Scores against lead time, on the same cells for every forecast.",
+    )
+
+
+def draw_loss(folder: Path, lines: Sequence[Mapping[str, Any]], best_step: int | None) -> Drawn | None:
+    """Draw training and validation loss over the steps into ``folder``; None where there is no line to draw.
+
+    Args:
+        folder: where the figure goes.
+        lines: the lines of ``metrics.jsonl``.
+        best_step: the step whose weights were kept.
+    """
+    train, validation = (_series(lines, kind) for kind in ("train", "validation"))
+    if not len(train[0]) and not len(validation[0]):
+        return None
+    draw(folder, "loss", lambda theme, form: _loss_figure(train, validation, best_step, theme, form))
+    best = f" The best validation loss was at step {best_step}." if best_step is not None else ""
+    return Drawn(
+        stem="loss",
+        title="Loss",
+        alt=f"Line chart of the training and validation loss over {int(max(train[0].max(initial=0), 1))} steps.{best}",
+        caption=(
+            "Loss over optimiser steps, in the model's own units. "
+            "The weights of the best validation loss are the ones that were tested."
+        ),
+    )
+
+
+def _panels(scores: Scores, variable: str) -> list[tuple[str, Mapping[str, PerLead], str]]:
+    """Title, lines and kind of each panel."""
+    found = scores.variables[variable]
+    chosen: list[tuple[str, Mapping[str, PerLead], str]] = []
+    for name in ("rmse", "mse_per_frame", "mae", "mse"):
+        if name in scores.metrics:
+            info = scores.metrics[name]
+            unit = info.unit.replace("{u}", found.units)
+            values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
+            chosen.append((with_unit(info.label, unit), values, "error"))
+            break
+    if found.skill:
+        chosen.append(("model's skill against each", found.skill, "skill"))
+    for name in ("acc_centred", "acc_uncentred", "ssim_range1"):
+        if name in scores.metrics and any(v is not None for v in found.scores["model"][name]):
+            values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
+            chosen.append((scores.metrics[name].label, values, "correlation"))
+            break
+    return chosen
+
+
+def _scores_figure(scores: Scores, variable: str, theme: Theme, form: Format) -> Figure:
+    panels = _panels(scores, variable)
+    across = 1 if form.narrow else len(panels)
+    down = len(panels) if form.narrow else 1
+    figure = new_figure(form.width_inches, down * _PANEL_INCHES + 0.6)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    order = {name: number for number, name in enumerate(scores.forecasts)}
+    for axis, (title, values, kind) in zip(axes, panels, strict=True):
+        for name, row in values.items():
+            number = order[name]
+            known = [(lead, value) for lead, value in zip(scores.lead_steps, row, strict=True) if value is not None]
+            if not known:
+                continue
+            axis.plot(
+                *zip(*known, strict=True),
+                color=theme.series[number % len(theme.series)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                linestyle=_DASHES[number % len(_DASHES)],
+                linewidth=2.2 if name == "model" else 1.4,
+                markersize=5 if name == "model" else 4,
+                zorder=3 if name == "model" else 2,
+                label=spoken(name),
+            )
+        axis.set_title(title, loc="left", fontweight="bold")
+        axis.set_xlabel(lead_axis(scores.lead_unit))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(10, len(scores.lead_steps))))
+        margin = 0.25 if len(scores.lead_steps) < 5 else 0.5
+        axis.set_xlim(scores.lead_steps[0] - margin, scores.lead_steps[-1] + margin)
+        if kind == "error":
+            axis.set_ylim(bottom=0)
+        if kind == "skill":
+            axis.axhline(0, color=theme.muted, linewidth=1.0, zorder=1)
+            axis.set_ylim(*_skill_limits(values))
+        _tidy(axis)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=2 if form.narrow else 6)
+    return figure
+
+
+def _skill_limits(values: Mapping[str, PerLead]) -> tuple[float, float]:
+    """Room for the skill, with zero in sight; a skill far below zero is cut off at -1."""
+    known = [v for row in values.values() for v in row if v is not None]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    low = max(low, -1.0)
+    margin = 0.08 * max(high - low, 0.1)
+    return low - margin, high + margin
+
+
+def _loss_figure(
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    best_step: int | None,
+    theme: Theme,
+    form: Format,
+) -> Figure:
+    figure = new_figure(form.width_inches, _PANEL_INCHES + 0.3)
+    axis = figure.subplots()
+    axis.plot(*train, color=theme.series[0], linewidth=1.2, label="training")
+    axis.plot(
+        *validation, color=theme.series[1], linewidth=2, marker="o", markersize=3.5, linestyle="--", label="validation"
+    )
+    at_best = validation[1][validation[0] == best_step] if best_step is not None else []
+    if len(at_best):
+        axis.axvline(float(best_step or 0), color=theme.muted, linewidth=1, linestyle=":", zorder=1)
+        axis.plot(
+            [float(best_step or 0)],
+            [at_best[-1]],
+            marker="*",
+            markersize=13,
+            color=theme.series[1],
+            markeredgecolor=theme.paper,
+            linestyle="none",
+            label=f"best, step {best_step}",
+            zorder=4,
+        )
+    everything = np.concatenate([train[1], validation[1]])
+    positive = everything[everything > 0]
+    if len(positive) == len(everything) and positive.max() > _FULL_RANGE_FACTOR * positive.min():
+        axis.set_yscale("log")
+    axis.set_xlabel("optimiser step")
+    axis.set_title("loss", loc="left", fontweight="bold")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6 if form.narrow else 9, steps=[1, 2, 5, 10]))
+    _tidy(axis)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    return figure
+
+
+def _series(lines: Sequence[Mapping[str, Any]], kind: str) -> tuple[np.ndarray, np.ndarray]:
+    found = [line for line in lines if line.get("kind") == kind and isinstance(line.get("loss"), (int, float))]
+    steps = np.array([line["step"] for line in found], dtype=np.float64)
+    loss = np.array([line["loss"] for line in found], dtype=np.float64)
+    return steps[np.isfinite(loss)], loss[np.isfinite(loss)]
+
+
+def _tidy(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y")
+    axis.set_axisbelow(True)

@@ -1,0 +1,199 @@
+"""Scores as they are kept in ``scores.json`` and shown. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stkit.errors import UsageError
+
+PerLead = tuple[float | None, ...]
+"""A number for each lead time; None where it is not defined."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreInfo:
+    """What a score is; shown wherever its numbers are."""
+
+    label: str
+    convention: str
+    better: str
+    """``lower``, ``higher`` or ``zero``."""
+    unit: str
+    """``{u}`` stands for the field's unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariableScores:
+    """Scores of one variable."""
+
+    units: str
+    long_name: str
+    all_cells: int
+    """Cells of the grid, over all windows and lead times."""
+    true_cells: int
+    """Those with a true value."""
+    counted_cells: int
+    """Those where every forecast has a value, too: only they are scored, the same for every forecast."""
+    scores: Mapping[str, Mapping[str, PerLead]]
+    """For each forecast (``model`` first), each score by lead time."""
+    skill: Mapping[str, PerLead]
+    """For each baseline ``1 - MSE / MSE of the baseline`` by lead time: 0 is as good, 1 is perfect."""
+
+    @property
+    def counted_fraction(self) -> float:
+        """Counted cells as a share of those with a true value."""
+        return self.counted_cells / self.true_cells if self.true_cells else 0.0
+
+    @property
+    def grid_fraction(self) -> float:
+        """Counted cells as a share of the whole grid: what land takes is missing here."""
+        return self.counted_cells / self.all_cells if self.all_cells else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores of one run on its test part."""
+
+    windows: int
+    independent_windows: int
+    """How many windows can be picked that share no time step."""
+    windows_hash: str
+    span: str
+    """First to last time of the test part, in words."""
+    input_steps: int
+    lead_steps: tuple[int, ...]
+    lead_unit: str
+    """One step in words: ``month``, ``5 min``, ``step``."""
+    forecasts: Mapping[str, str]
+    """What is compared: name and one sentence each, the model first."""
+    metrics: Mapping[str, ScoreInfo]
+    variables: Mapping[str, VariableScores]
+    verdict: str
+    skill_convention: str = "1 - MSE / MSE of the baseline, on the same cells; 0: as good as it, 1: perfect"
+    split: str = field(default="test", init=False)
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The forecasts that the model is compared with."""
+        return tuple(name for name in self.forecasts if name != "model")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; a number that is not finite is null there."""
+        return {
+            "split": self.split,
+            "verdict": self.verdict,
+            "windows": self.windows,
+            "independent_windows": self.independent_windows,
+            "windows_hash": self.windows_hash,
+            "span": self.span,
+            "input_steps": self.input_steps,
+            "lead_steps": list(self.lead_steps),
+            "lead_unit": self.lead_unit,
+            "forecasts": dict(self.forecasts),
+            "metrics": {
+                name: {"label": info.label, "convention": info.convention, "better": info.better, "unit": info.unit}
+                for name, info in self.metrics.items()
+            },
+            "variables": {name: _variable_dict(variable) for name, variable in self.variables.items()},
+            "skill": {
+                name: {baseline: list(values) for baseline, values in variable.skill.items()}
+                for name, variable in self.variables.items()
+            },
+            "skill_convention": self.skill_convention,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Scores:
+        """What :meth:`as_dict` gave."""
+        return cls(
+            windows=content["windows"],
+            independent_windows=content["independent_windows"],
+            windows_hash=content["windows_hash"],
+            span=content["span"],
+            input_steps=content["input_steps"],
+            lead_steps=tuple(content["lead_steps"]),
+            lead_unit=content["lead_unit"],
+            forecasts=content["forecasts"],
+            metrics={name: ScoreInfo(**info) for name, info in content["metrics"].items()},
+            variables={
+                name: VariableScores(
+                    units=variable["units"],
+                    long_name=variable["long_name"],
+                    all_cells=variable["all_cells"],
+                    true_cells=variable["true_cells"],
+                    counted_cells=variable["counted_cells"],
+                    scores={
+                        forecast: {score: tuple(values) for score, values in scores.items()}
+                        for forecast, scores in variable["scores"].items()
+                    },
+                    skill={baseline: tuple(values) for baseline, values in content["skill"][name].items()},
+                )
+                for name, variable in content["variables"].items()
+            },
+            verdict=content["verdict"],
+            skill_convention=content["skill_convention"],
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Scores:
+        """Read ``scores.json``.
+
+        Raises:
+            UsageError: there is none, or it cannot be read.
+        """
+        if not path.exists():
+            raise UsageError(f"{path}: there are no scores yet; `stkit eval {path.parent}` makes them")
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); `stkit eval {path.parent}` makes it again") from error
+
+
+def _variable_dict(variable: VariableScores) -> dict[str, Any]:
+    return {
+        "units": variable.units,
+        "long_name": variable.long_name,
+        "all_cells": variable.all_cells,
+        "true_cells": variable.true_cells,
+        "counted_cells": variable.counted_cells,
+        "counted_fraction": variable.counted_fraction,
+        "scores": {
+            forecast: {score: list(values) for score, values in scores.items()}
+            for forecast, scores in variable.scores.items()
+        },
+    }
+
+
+def best_at(values: Mapping[str, PerLead], better: str, lead: int) -> frozenset[str]:
+    """The forecasts whose number at a lead (from 0) is the best, as it is printed; empty where none is defined."""
+    known = {name: row[lead] for name, row in values.items() if row[lead] is not None}
+    if not known:
+        return frozenset()
+    ranks = {name: _rank(value, better) for name, value in known.items() if value is not None}
+    # Numbers that look the same in the table are equally good there.
+    best = float(number_text(min(ranks.values())))
+    return frozenset(name for name, rank in ranks.items() if float(number_text(rank)) == best)
+
+
+def _rank(value: float, better: str) -> float:
+    return {"lower": value, "higher": -value, "zero": abs(value)}[better]
+
+
+def number_text(value: float | None) -> str:
+    """Three significant figures, as in a table; a dash where the number is not defined."""
+    if value is None:
+        return "–"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.3f}" if value == 0 else str(value)
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}" if digits <= 6 else f"{value:.2e}"
+
+
+def finite(values: Any) -> PerLead:
+    """Numbers for JSON: None for what is not finite."""
+    return tuple(float(value) if math.isfinite(value) else None for value in values)

@@ -1,0 +1,124 @@
+"""The verdict on a run in words: what the numbers say, and what they cannot say. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from stkit.evaluate.scores import PerLead
+
+FEWEST_INDEPENDENT_WINDOWS = 5
+"""With fewer, not even a block bootstrap could say anything (five blocks are its least)."""
+
+_SAME = 1e-6
+_NAMES = {"damped_anomaly": "damped anomaly"}
+
+
+def verdict(
+    mse: Mapping[str, Mapping[str, PerLead]], *, windows: int, independent_windows: int, seed: int | None = None
+) -> str:
+    """One or two sentences for each variable, and one on what they are worth.
+
+    Args:
+        mse: for each variable, for each forecast (``model`` among them), the mean squared error by lead time.
+        windows: windows of the test part.
+        independent_windows: how many of them share no time step.
+        seed: seed of the run.
+    """
+    several = len(mse) > 1
+    sentences = [_compare(name if several else None, errors) for name, errors in mse.items()]
+    return " ".join([*sentences, _worth(windows, independent_windows, seed)])
+
+
+def spoken(forecast: str) -> str:
+    """A forecast's name in a sentence."""
+    return _NAMES.get(forecast, forecast.replace("_", " "))
+
+
+def _compare(variable: str | None, errors: Mapping[str, PerLead]) -> str:
+    model = errors["model"]
+    start = "" if variable is None else f"{variable}: "
+    if all(value is None for value in model):
+        return f"{start}No cell could be scored."
+    baselines = {name: values for name, values in errors.items() if name != "model"}
+    if not baselines:
+        return f"{start}No baseline was compared."
+    said: dict[str, list[str]] = {}
+    for name in sorted(baselines, key=lambda name: _mean(baselines[name])):
+        said.setdefault(_relation(model, baselines[name]), []).append(spoken(name))
+    if set(said) == {"better than {} at every lead time"}:
+        # Said shortly, the strongest first.
+        return f"{start}Lower error than {_listed(next(iter(said.values())))} at every lead time."
+    parts = [relation.format(_listed(names)) for relation, names in said.items()]
+    sentence = "; ".join(parts)
+    return f"{start}{sentence[0].upper()}{sentence[1:]}."
+
+
+def _relation(model: PerLead, baseline: PerLead) -> str:
+    below: list[int] = []
+    above: list[int] = []
+    same: list[int] = []
+    for lead, (mine, theirs) in enumerate(zip(model, baseline, strict=True), start=1):
+        if mine is None or theirs is None:
+            continue
+        if math.isclose(mine, theirs, rel_tol=_SAME, abs_tol=1e-15):
+            same.append(lead)
+        else:
+            (below if mine < theirs else above).append(lead)
+    total = len(below) + len(above) + len(same)
+    for leads, words in ((below, "better than {}"), (above, "worse than {}"), (same, "no different from {}")):
+        if leads and len(leads) == total:
+            return f"{words} at every lead time"
+    parts = [
+        f"{words} at {leads_text(leads)}"
+        for leads, words in ((below, "better than {}"), (same, "the same"), (above, "worse"))
+        if leads
+    ]
+    if not below:
+        parts = [f"worse than {{}} at {leads_text(above)}", f"the same at {leads_text(same)}"]
+    return ", ".join(parts)
+
+
+def _worth(windows: int, independent: int, seed: int | None) -> str:
+    one = "one training run" if seed is None else f"one training run (seed {seed})"
+    if windows == 0:
+        return "There is no test window."
+    count = f"{windows} test window{'s' if windows != 1 else ''}"
+    if independent < windows:
+        count = f"{windows} overlapping test windows ({independent} independent)"
+    if independent < FEWEST_INDEPENDENT_WINDOWS:
+        return f"{count} and {one}: not enough to rank."
+    return f"{count} and {one}; no interval was computed, so small differences may be chance."
+
+
+def leads_text(leads: Sequence[int]) -> str:
+    """``lead times 1–3 and 6``."""
+    runs: list[list[int]] = []
+    for lead in leads:
+        if runs and lead == runs[-1][-1] + 1:
+            runs[-1].append(lead)
+        else:
+            runs.append([lead])
+    texts = [str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs]
+    return f"lead time{'s' if len(leads) > 1 else ''} {_listed(texts)}"
+
+
+def independent(starts: Sequence[int], length: int) -> int:
+    """How many windows of ``length`` steps can be picked from those ``starts`` so that none share a step."""
+    count, free = 0, -math.inf
+    for start in sorted(starts):
+        if start >= free:
+            count += 1
+            free = start + length
+    return count
+
+
+def _listed(words: Sequence[str]) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _mean(values: PerLead) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else math.inf
