@@ -36,7 +36,14 @@ def _module(slot: Slot, name: str, target: str, config: str, summary: str) -> Mo
 @hookimpl
 def stkit_losses() -> Iterator[LossSpec]:
     """Losses."""
-    yield from ()
+    for name, part, summary in (
+        ("mse", "MSE", "mean squared error over valid cells"),
+        ("mae", "MAE", "mean absolute error over valid cells"),
+        ("l1_l2", "L1L2", "weighted sum of absolute and squared error"),
+        ("bce", "BCE", "cross-entropy of cells as probabilities; the head ends in a sigmoid"),
+    ):
+        target, config = f"stkit.train.losses:{part}", f"stkit.train.losses_config:{part}Config"
+        yield LossSpec(name=name, target=target, config=config, summary=summary)
 
 
 @hookimpl

@@ -1,1 +1,1 @@
-"""Runs: the directory that holds one, its checkpoints, and the trained forecaster in it. Importing this loads no torch."""
+"""Runs: the directory that holds one, and the trained forecaster in it. Importing this loads no torch."""

@@ -18,7 +18,7 @@ from stkit.train.losses_config import BCEConfig, L1L2Config, MAEConfig, MSEConfi
 Aux = Sequence[tuple[Mapping[str, Tensor], ...]]
 """By-products of the rollout: for each step, for each node, named tensors."""
 Terms = dict[str, tuple[Tensor, Tensor]]
-"""For each term its sum (a scalar with a gradient, already weighted) and what the sum is to be divided by (a scalar)."""
+"""For each term its sum (a scalar with a gradient, already weighted) and its count, by which the sum is divided."""
 
 
 class LossSite(NamedTuple):
@@ -67,9 +67,11 @@ class CellwiseLoss(Loss):
     term: str
 
     def counts(self, valid: Tensor) -> dict[str, Tensor]:
+        """The number of valid cells."""
         return {self.term: valid.sum(dtype=torch.float64)}
 
     def forward(self, prediction: Tensor, target: Tensor, valid: Tensor, aux: Aux) -> Terms:
+        """The cost of the valid cells."""
         cost = self.cost(prediction.float(), target.float())
         return {self.term: (masked_sum(cost, valid), self.counts(valid)[self.term])}
 
@@ -85,9 +87,11 @@ class MSE(CellwiseLoss):
 
     @classmethod
     def from_config(cls, config: MSEConfig, site: LossSite) -> Self:  # type: ignore[override]
+        """Build from the recipe."""
         return cls()
 
     def cost(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """``(p - t)**2``."""
         return (prediction - target).square()
 
 
@@ -98,9 +102,11 @@ class MAE(CellwiseLoss):
 
     @classmethod
     def from_config(cls, config: MAEConfig, site: LossSite) -> Self:  # type: ignore[override]
+        """Build from the recipe."""
         return cls()
 
     def cost(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """``|p - t|``."""
         return (prediction - target).abs()
 
 
@@ -114,13 +120,16 @@ class L1L2(Loss):
 
     @classmethod
     def from_config(cls, config: L1L2Config, site: LossSite) -> Self:  # type: ignore[override]
+        """Build from the recipe."""
         return cls(config.l1_weight, config.l2_weight)
 
     def counts(self, valid: Tensor) -> dict[str, Tensor]:
+        """The number of valid cells, for both terms."""
         cells = valid.sum(dtype=torch.float64)
         return {"l1": cells, "l2": cells}
 
     def forward(self, prediction: Tensor, target: Tensor, valid: Tensor, aux: Aux) -> Terms:
+        """Both terms, weighted."""
         difference = prediction.float() - target.float()
         counts = self.counts(valid)
         return {
@@ -136,10 +145,12 @@ class BCE(CellwiseLoss):
 
     @classmethod
     def from_config(cls, config: BCEConfig, site: LossSite) -> Self:  # type: ignore[override]
+        """Build from the recipe."""
         return cls()
 
     def cost(self, prediction: Tensor, target: Tensor) -> Tensor:
-        # Mixed precision refuses cross-entropy of probabilities because bf16 rounds them to 0 and 1; these are float32.
+        """``-(t log p + (1 - t) log(1 - p))``, with logarithms not below -100."""
+        # Mixed precision refuses cross-entropy of probabilities, as bf16 rounds them to 0 and 1; these are float32.
         with torch.autocast(prediction.device.type, enabled=False):
             return F.binary_cross_entropy(prediction, target, reduction="none")
 

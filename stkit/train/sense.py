@@ -1,0 +1,35 @@
+"""What in a recipe's training does not fit its model or data. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stkit.errors import RecipeError
+from stkit.recipe.model import Recipe
+
+
+def training_problems(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Each problem as the path of the value and a sentence; nothing when all is well."""
+    train, departure = recipe.train, recipe.data.departure_from
+    if train.reverse_batches and departure != "none":
+        yield (
+            ("train", "reverse_batches"),
+            f"a departure from {departure} has no reverse in time; "
+            "set data.departure_from to none, or reverse_batches to false",
+        )
+    if train.loss.name.rpartition("/")[2] == "bce":
+        if getattr(recipe.model.head, "activation", "sigmoid") != "sigmoid":
+            yield (("train", "loss"), "bce scores probabilities; set model.head.activation to sigmoid")
+        if departure != "none":
+            yield (("train", "loss"), f"bce scores probabilities, and a departure from {departure} is none")
+
+
+def check_training(recipe: Recipe) -> None:
+    """Refuse what does not fit.
+
+    Raises:
+        RecipeError: with every problem.
+    """
+    problems = [f"{'.'.join(map(str, path))}: {sentence}" for path, sentence in training_problems(recipe)]
+    if problems:
+        raise RecipeError("\n".join(problems))

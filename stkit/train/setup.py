@@ -1,0 +1,205 @@
+"""Everything that training needs, put together from a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from stkit.errors import CheckpointError, RecipeError, UsageError
+from stkit.plugin.manager import plugins
+from stkit.train import checkpoint as checkpoints
+from stkit.train.callbacks import Callback
+from stkit.train.ema import AveragedWeights, build_ema
+from stkit.train.losses import Loss, LossSite
+from stkit.train.objective import Objective
+from stkit.train.optimiser import build_optimiser, parameter_names
+from stkit.train.sense import check_training
+from stkit.train.stopping import Best
+from stkit.train.tree import flatten, unflatten
+
+if TYPE_CHECKING:
+    from stkit.data.prepare import PreparedData
+    from stkit.data.stream import TrainStream
+    from stkit.recipe import LoadedRecipe
+    from stkit.recipe.model import Recipe
+    from stkit.run.directory import RunDirectory
+    from stkit.stacks.forecaster import Forecaster
+
+
+@dataclass
+class Training:
+    """One process's part of a training. Without suffix: the module itself; ``prepared_``: as Accelerate wrapped it."""
+
+    loaded: LoadedRecipe
+    run: RunDirectory
+    accelerator: Accelerator
+    data: PreparedData
+    stream: TrainStream
+    objective: Objective
+    prepared_objective: torch.nn.Module
+    optimiser: Any
+    """Accelerate's wrapper of the optimiser."""
+    ema: AveragedWeights | None
+    callbacks: tuple[Callback, ...]
+    step: int = 0
+    """Finished optimiser steps."""
+    best: Best = field(default_factory=Best)
+    loss_sum: float = 0.0
+    """Sum of the losses since the last line of the log."""
+    loss_steps: int = 0
+    """Steps in ``loss_sum``."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe."""
+        return self.loaded.recipe
+
+    @property
+    def evaluated(self) -> Forecaster:
+        """The model that is validated: with averaged weights where there is an average."""
+        return cast("Forecaster", self.ema.module) if self.ema is not None else self.objective.forecaster
+
+    def snapshot(self) -> checkpoints.Checkpoint:
+        """Everything that a resumed run needs."""
+        inner = self.optimiser.optimizer
+        optimiser_tensors: dict[str, torch.Tensor] = {}
+        scaler = self.accelerator.scaler
+        state = {
+            "optimiser": flatten(inner.state_dict(), optimiser_tensors),
+            "optimiser_parameters": parameter_names(inner, self.objective),
+            "best": self.best.state(),
+            "loss_sum": self.loss_sum,
+            "loss_steps": self.loss_steps,
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "callbacks": [callback.state() for callback in self.callbacks],
+        }
+        return checkpoints.Checkpoint(
+            step=self.step,
+            recipe_hash=self.loaded.hash,
+            tensors={
+                "model": dict(self.objective.forecaster.state_dict()),
+                "ema": {} if self.ema is None else dict(self.ema.module.state_dict()),
+                "loss": dict(self.objective.loss.state_dict()),
+                "optimiser": optimiser_tensors,
+            },
+            state=state,
+        )
+
+    def restore(self, saved: checkpoints.Checkpoint) -> None:
+        """Go back to a snapshot.
+
+        Raises:
+            CheckpointError: it does not fit the model; nothing has been changed then.
+        """
+        path = saved.path or self.run.checkpoints
+        modules = {"model": self.objective.forecaster, "loss": self.objective.loss}
+        if self.ema is not None:
+            modules["ema"] = self.ema.module
+        for part, module in modules.items():
+            checkpoints.check_shapes(saved.tensors.get(part, {}), module.state_dict(), path / f"{part}.safetensors")
+        inner = self.optimiser.optimizer
+        state = saved.state
+        try:
+            if state["optimiser_parameters"] != parameter_names(inner, self.objective):
+                raise CheckpointError(f"{path}: the optimiser's state belongs to other parameters")
+            optimiser_state = unflatten(state["optimiser"], saved.tensors.get("optimiser", {}))
+            best = Best.from_state(state["best"])
+            progress = float(state["loss_sum"]), int(state["loss_steps"])
+            scaler, callback_states = state["scaler"], list(state["callbacks"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path / 'manifest.json'}: the state is incomplete ({error!r})") from error
+        for part, module in modules.items():
+            module.load_state_dict(saved.tensors.get(part, {}))
+        inner.load_state_dict(optimiser_state)
+        self.step, self.best = saved.step, best
+        self.loss_sum, self.loss_steps = progress
+        if self.accelerator.scaler is not None and scaler:
+            self.accelerator.scaler.load_state_dict(scaler)
+        for callback, callback_state in zip(self.callbacks, callback_states, strict=True):
+            callback.restore(callback_state)
+
+
+def assemble(loaded: LoadedRecipe, run: RunDirectory, accelerator: Accelerator) -> Training:
+    """Data, model, loss, optimiser and average, on this process's device.
+
+    Raises:
+        DataError, RecipeError, UsageError: something in the recipe does not fit.
+    """
+    from stkit.data.prepare import prepare
+    from stkit.data.stream import TrainStream
+    from stkit.stacks.build import build_forecaster
+
+    recipe = loaded.recipe
+    world = accelerator.num_processes
+    check_training(recipe)
+    if recipe.train.batch_size < world:
+        raise UsageError(
+            f"train.batch_size: {recipe.train.batch_size} windows cannot be shared by {world} processes; "
+            f"it counts the windows of all processes, so take at least {world}"
+        )
+    data = prepare(recipe.data, recipe.seed)
+    stream = TrainStream(
+        data,
+        seed=recipe.seed,
+        global_batch=recipe.train.batch_size,
+        rank=accelerator.process_index,
+        world=world,
+        crop=recipe.data.crop,
+    )
+    seed_everything(recipe.seed)
+    forecaster = build_forecaster(
+        recipe.model,
+        in_channels=data.state_channels + data.known_channels,
+        out_channels=data.state_channels,
+        grid=data.grid.shape,
+    )
+    site = LossSite(data.state_channels, tuple(layer.width for layer in recipe.model.layers))
+    loss: Loss = build_component("losses", recipe.train.loss, site)
+    objective = Objective(forecaster, loss, recipe.data.input_steps)
+    objective.to(accelerator.device)
+    ema = build_ema(recipe.train.ema_decay, objective.forecaster)
+    optimiser = build_optimiser(recipe.train.optimiser, objective)
+    prepared_objective, prepared_optimiser = accelerator.prepare(objective, optimiser)
+    return Training(
+        loaded=loaded,
+        run=run,
+        accelerator=accelerator,
+        data=data,
+        stream=stream,
+        objective=objective,
+        prepared_objective=prepared_objective,
+        optimiser=prepared_optimiser,
+        ema=ema,
+        callbacks=tuple(build_component("callbacks", config) for config in recipe.train.callbacks),
+    )
+
+
+def build_component(kind: str, config: Any, *arguments: Any) -> Any:
+    """A registered component from its configuration: ``target.from_config(config, ...)``.
+
+    Raises:
+        RecipeError: the component refuses its configuration or where it stands.
+    """
+    target = plugins().resolve(kind, config.name).load_target()
+    try:
+        return target.from_config(config, *arguments)
+    except ValueError as error:
+        raise RecipeError(f"train.{'loss' if kind == 'losses' else kind}: {config.name}: {error}") from error
+
+
+def seed_everything(seed: int, *more: int) -> None:
+    """Seed torch's generators by a seed and what else tells the places apart where random numbers are drawn."""
+    state = np.random.SeedSequence([seed, *more]).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0]))
+
+
+def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
+    """The tensors of a batch on the device; what is no tensor is left out."""
+    return {
+        name: value.to(device, non_blocking=True) for name, value in batch.items() if isinstance(value, torch.Tensor)
+    }
