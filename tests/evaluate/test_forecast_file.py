@@ -1,0 +1,142 @@
+"""The NetCDF file of forecasts: readable by xarray, CF attributes, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from stkit.data.calendar import following
+from stkit.data.source import Axis, Grid, Variable
+from stkit.evaluate.forecast_file import FILL, ForecastFile, Layout, lead_unit
+
+GRID = Grid(
+    3,
+    4,
+    Axis("lat", np.array([-1.0, 0.0, 1.0]), "degrees_north", "latitude"),
+    Axis("lon", np.array([0.0, 2.0, 4.0, 6.0]), "degrees_east", "longitude"),
+)
+SST = Variable("sst", "degC", "sea surface temperature", "sea_surface_temperature")
+
+
+def monthly() -> Layout:
+    starts = np.array(["2010-01-16", "2010-02-16"], dtype="datetime64[ns]")
+    step = np.timedelta64(30, "D")
+    return Layout((SST,), GRID, 2, 3, step, starts, following(starts, 3, step))
+
+
+def fields(layout: Layout, seed: int = 0) -> np.ndarray:
+    shape = (layout.windows, layout.leads, len(layout.variables), *layout.grid.shape)
+    values = np.random.default_rng(seed).normal(20, 3, shape).astype(np.float32)
+    values[..., 0, 0] = np.nan
+    return values
+
+
+def test_xarray_reads_back_what_was_written(tmp_path: Path) -> None:
+    layout, path = monthly(), tmp_path / "forecast.nc"
+    values = fields(layout)
+    with ForecastFile(path, layout, {"title": "a test", "institution": ""}) as file:
+        file.write(0, values[:1])
+        file.write(1, values[1:])
+    with xr.open_dataset(path, engine="h5netcdf", decode_timedelta=True) as dataset:
+        assert dataset.sst.dims == ("time", "lead_time", "latitude", "longitude")
+        np.testing.assert_array_equal(dataset.sst.values, values[:, :, 0])
+        np.testing.assert_array_equal(dataset.time.values, layout.starts)
+        np.testing.assert_array_equal(dataset.valid_time.values, layout.valid)
+        np.testing.assert_array_equal(dataset.lead_time.values, [1, 2, 3])
+        np.testing.assert_array_equal(dataset.latitude.values, GRID.latitude)
+        np.testing.assert_array_equal(dataset.longitude.values, GRID.longitude)
+        assert str(dataset.valid_time.values[0, 0])[:10] == "2010-02-16"
+        assert "valid_time" in dataset.sst.coords
+        assert dataset.attrs == {"Conventions": "CF-1.8", "title": "a test"}
+
+
+def test_attributes_follow_cf(tmp_path: Path) -> None:
+    path = tmp_path / "forecast.nc"
+    with ForecastFile(path, monthly(), {}) as file:
+        file.write(0, fields(monthly()))
+    with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as raw:
+        assert raw.sst.attrs["units"] == "degC"
+        assert raw.sst.attrs["standard_name"] == "sea_surface_temperature"
+        assert raw.sst.attrs["coordinates"] == "valid_time"
+        assert raw.sst.attrs["_FillValue"] == FILL
+        assert (raw.sst.values[..., 0, 0] == FILL).all()
+        assert raw.sst.dtype == np.float32
+        assert raw.time.attrs["standard_name"] == "forecast_reference_time"
+        assert raw.time.attrs["units"] == "days since 1970-01-01 00:00:00"
+        assert raw.time.attrs["axis"] == "T"
+        assert raw.lead_time.attrs["standard_name"] == "forecast_period"
+        assert raw.lead_time.attrs["units"] == "month"
+        assert raw.valid_time.attrs["standard_name"] == "time"
+        assert raw.latitude.attrs["units"] == "degrees_north"
+        assert raw.longitude.attrs["standard_name"] == "longitude"
+        assert raw.latitude.attrs["axis"] == "Y"
+        assert "_FillValue" not in raw.latitude.attrs
+
+
+def test_five_minutes_are_told_in_minutes(tmp_path: Path) -> None:
+    step = np.timedelta64(5, "m")
+    starts = np.array(["2017-05-09T10:05"], dtype="datetime64[ns]")
+    layout = Layout((Variable("rain_rate", "mm/h"),), Grid(3, 4), 1, 2, step, starts, following(starts, 2, step))
+    path = tmp_path / "rain.nc"
+    with ForecastFile(path, layout, {}) as file:
+        file.write(0, fields(layout))
+    with xr.open_dataset(path, engine="h5netcdf", decode_timedelta=True) as dataset:
+        assert dataset.rain_rate.dims == ("time", "lead_time", "y", "x")
+        np.testing.assert_array_equal(dataset.lead_time.values, np.array([5, 10], dtype="timedelta64[m]"))
+        np.testing.assert_array_equal(dataset.time.values, starts)
+        np.testing.assert_array_equal(dataset.valid_time.values - starts[:, None], [[step, 2 * step]])
+
+
+def test_sequences_without_times_are_numbered(tmp_path: Path) -> None:
+    layout = Layout((Variable("digits"),), Grid(3, 4), 2, 3, None, None, None, numbers=(5, 9))
+    path = tmp_path / "digits.nc"
+    with ForecastFile(path, layout, {}) as file:
+        file.write(0, fields(layout))
+    with xr.open_dataset(path, engine="h5netcdf") as dataset:
+        assert dataset.digits.dims == ("window", "lead_time", "y", "x")
+        np.testing.assert_array_equal(dataset.window.values, [5, 9])
+        assert "valid_time" not in dataset
+
+
+def test_several_variables(tmp_path: Path) -> None:
+    plain = monthly()
+    layout = Layout((Variable("u", "m s-1"), Variable("v", "m s-1")), GRID, 2, 3, plain.step, plain.starts, plain.valid)
+    values = fields(layout)
+    with ForecastFile(tmp_path / "wind.nc", layout, {}) as file:
+        file.write(0, values)
+    with xr.open_dataset(tmp_path / "wind.nc", engine="h5netcdf") as dataset:
+        np.testing.assert_array_equal(dataset.v.values, values[:, :, 1])
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (np.timedelta64(31, "D"), (1, "month")),
+        (np.timedelta64(365, "D"), (1, "year")),
+        (np.timedelta64(7, "D"), (7, "days")),
+        (np.timedelta64(6, "h"), (6, "hours")),
+        (np.timedelta64(90, "m"), (90, "minutes")),
+        (np.timedelta64(15, "s"), (15, "seconds")),
+        (None, (1, "1")),
+    ],
+)
+def test_lead_units(step: np.timedelta64 | None, expected: tuple[int, str]) -> None:
+    assert lead_unit(step) == expected
+
+
+def test_a_failure_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "forecast.nc"
+    path.write_bytes(b"what was there")
+
+    def write_half() -> None:
+        with ForecastFile(path, monthly(), {}) as file:
+            file.write(0, fields(monthly())[:1])
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert path.read_bytes() == b"what was there"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["forecast.nc"]
