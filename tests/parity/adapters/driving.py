@@ -101,5 +101,5 @@ def _record(node: Cell, place: int, recorded: list[StepOut]) -> Callable[[], Non
         recorded.append(out)
         return out
 
-    node.step = step  # type: ignore[method-assign]
+    node.step = step
     return lambda: delattr(node, "step")
