@@ -72,7 +72,7 @@ class CellwiseLoss(Loss):
 
     def forward(self, prediction: Tensor, target: Tensor, valid: Tensor, aux: Aux) -> Terms:
         """The cost of the valid cells."""
-        cost = self.cost(prediction.float(), target.float())
+        cost = self.cost(*comparable(prediction, target, valid))
         return {self.term: (masked_sum(cost, valid), self.counts(valid)[self.term])}
 
     def cost(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -130,7 +130,8 @@ class L1L2(Loss):
 
     def forward(self, prediction: Tensor, target: Tensor, valid: Tensor, aux: Aux) -> Terms:
         """Both terms, weighted."""
-        difference = prediction.float() - target.float()
+        prediction, target = comparable(prediction, target, valid)
+        difference = prediction - target
         counts = self.counts(valid)
         return {
             "l1": (self.l1_weight * masked_sum(difference.abs(), valid), counts["l1"]),
@@ -155,6 +156,13 @@ class BCE(CellwiseLoss):
             return F.binary_cross_entropy(prediction, target, reduction="none")
 
 
+def comparable(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32 or better, whatever mixed precision made of them, and the target 0 where it is missing."""
+    dtype = torch.promote_types(prediction.dtype, torch.float32)
+    # A NaN that is masked after the cost would still have a gradient of NaN.
+    return prediction.to(dtype), torch.where(valid, target.to(dtype), 0.0)
+
+
 def masked_sum(cost: Tensor, valid: Tensor) -> Tensor:
-    """Sum of ``cost`` where ``valid``; what stands elsewhere, NaN included, has neither value nor gradient."""
-    return torch.where(valid, cost, torch.zeros((), dtype=cost.dtype, device=cost.device)).sum()
+    """Sum of ``cost`` where ``valid``."""
+    return torch.where(valid, cost, 0.0).sum()

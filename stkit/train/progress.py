@@ -10,6 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from stkit.run.logs import ON_BAR
+
 LOG = logging.getLogger("stkit.train.progress")
 
 
@@ -76,9 +78,9 @@ class ProgressDisplay:
         if self._shown:
             rate = self.rate(step)
             left = (self._total - step) / rate if rate else float("nan")
-            LOG.info(
-                "step %d/%d  loss %.5g  lr %.3g  %.3g steps/s  %s left",
-                *(step, self._total, loss, learning_rate, rate, duration(left)),
+            self._note(
+                f"step {step}/{self._total}  loss {loss:.5g}  lr {learning_rate:.3g}  "
+                f"{rate:.3g} steps/s  {duration(left)} left"
             )
 
     def validated(self, step: int, loss: float, best: bool) -> None:
@@ -87,7 +89,10 @@ class ProgressDisplay:
             note = f"validation {loss:.4g}" + (" (best)" if best else "")
             if self._live is not None:
                 self._live.update(self._task, note=note)
-            LOG.info("step %d/%d  %s", step, self._total, note)
+            self._note(f"step {step}/{self._total}  {note}")
+
+    def _note(self, line: str) -> None:
+        LOG.info(line, extra={ON_BAR: self.live})
 
     def rate(self, step: int) -> float:
         """Steps per second since the start of this process."""

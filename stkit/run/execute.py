@@ -1,0 +1,153 @@
+"""A run from beginning to end: prepare the data, train, score on the test part, write the report."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stkit.errors import CheckpointError, StkitError
+from stkit.recipe import load
+from stkit.run.directory import RunDirectory
+from stkit.run.logs import logged_to
+from stkit.run.record import command, new_record, now
+from stkit.train.launch import resume_line
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from stkit.evaluate.scores import Scores
+    from stkit.recipe import LoadedRecipe
+    from stkit.train.trainer import TrainResult
+
+LOG = logging.getLogger("stkit.run")
+
+
+@dataclass(frozen=True)
+class Executed:
+    """How a run ended."""
+
+    run: RunDirectory
+    training: TrainResult
+    scores: Scores | None
+    """None where training was stopped or no evaluation was asked for."""
+    is_main: bool
+    """Whether this is the process that tells the user."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training was stopped by a signal; it can be resumed."""
+        return self.training.outcome == "stopped"
+
+    @property
+    def exit_code(self) -> int:
+        """0; stopped by a signal: 128 and its number, as shells have it."""
+        return 128 + (self.training.signal or signal.SIGINT) if self.stopped else 0
+
+
+def execute(loaded: LoadedRecipe, *, out: str | Path | None = None, evaluate: bool = True) -> Executed:
+    """Run a recipe in a new run directory. Every process of a launcher calls it; one of them writes.
+
+    Args:
+        loaded: the recipe.
+        out: an empty or new directory; null: ``runs/<recipe name>/<UTC time>``.
+        evaluate: whether to score on the test part and to write the report.
+
+    Raises:
+        StkitError: see :func:`stkit.train.trainer.train`; the run directory stays, and says why.
+    """
+    from stkit.train.device import make_accelerator, on_main
+
+    accelerator = make_accelerator(loaded.recipe.train.precision)
+
+    def create() -> str:
+        run = RunDirectory.create(loaded, out)
+        run.update_record(**new_record(loaded))
+        return str(run.path)
+
+    run = RunDirectory(Path(on_main(accelerator, create)))
+    return _go(loaded, run, accelerator, resume=False, evaluate=evaluate)
+
+
+def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
+    """Go on with a run from its latest checkpoint; one whose training is complete is only evaluated.
+
+    Raises:
+        UsageError: it is no run directory.
+        CheckpointError: there is no checkpoint, it is damaged, or it belongs to another recipe.
+        StkitError: see :func:`execute`.
+    """
+    from stkit.train.device import make_accelerator, on_main
+
+    run = RunDirectory.open(path)
+    loaded = load(str(run.path))
+    expected = run.read_record().get("recipe_hash")
+    if expected != loaded.hash:
+        raise CheckpointError(
+            f"{run.recipe}: changed since the run was started (recipe {loaded.hash[:12]}, run.json says "
+            f"{str(expected)[:12]}); a changed recipe is a new run: `stkit recipe {run.recipe}`"
+        )
+    accelerator = make_accelerator(loaded.recipe.train.precision)
+
+    def reopen() -> None:
+        resumed = [*run.read_record().get("resumed", []), {"at": now(), "command": command()}]
+        run.update_record(outcome="running", reason=None, finished=None, resumed=resumed)
+
+    on_main(accelerator, reopen)
+    return _go(loaded, run, accelerator, resume=True, evaluate=evaluate)
+
+
+def _go(loaded: LoadedRecipe, run: RunDirectory, accelerator: Accelerator, *, resume: bool, evaluate: bool) -> Executed:
+    from stkit.train.trainer import train
+
+    main = bool(accelerator.is_main_process)
+    scores = None
+    with logged_to(run.log, is_main=main), _outcome_recorded(run, main):
+        LOG.info("%s run %s", "resuming" if resume else "new", run.path)
+        result = train(loaded, run, resume=resume, accelerator=accelerator)
+        if result.outcome == "stopped":
+            if main:
+                run.update_record(outcome="stopped", reason=result.reason, finished=now())
+            LOG.info("stopped after step %d; the checkpoint is saved. To go on:", result.step)
+            LOG.info("%s", resume_line(str(run.path)))
+        else:
+            LOG.info("training done at step %d%s", result.step, f": {result.reason}" if result.reason else "")
+            scores = _evaluate(run, accelerator) if evaluate else None
+            if main:
+                run.update_record(outcome="finished", reason=result.reason, finished=now())
+    accelerator.end_training()
+    return Executed(run, result, scores, main)
+
+
+def _evaluate(run: RunDirectory, accelerator: Accelerator) -> Scores:
+    from stkit.evaluate.report import write_report
+    from stkit.evaluate.run import evaluate_run
+    from stkit.train.device import on_main
+
+    scores = evaluate_run(run, accelerator)
+    on_main(accelerator, lambda: write_report(run))
+    return scores
+
+
+@contextmanager
+def _outcome_recorded(run: RunDirectory, main: bool) -> Iterator[None]:
+    """Put a failure into ``run.json``; on a full disk even that may fail, and the first error is the one to tell."""
+    try:
+        yield
+    except BaseException as error:
+        told = str(error) if isinstance(error, StkitError) else f"{type(error).__name__}: {error}"
+        stopped = isinstance(error, KeyboardInterrupt)
+        if main:
+            with suppress(OSError, StkitError):
+                run.update_record(
+                    outcome="stopped" if stopped else "failed",
+                    reason="interrupted" if stopped else told,
+                    finished=now(),
+                )
+            with suppress(OSError, StkitError):
+                LOG.info("%s: %s", "stopped" if stopped else "failed", told)
+        raise
