@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class StkitError(Exception):
@@ -23,7 +24,16 @@ class UsageError(StkitError):
 
 
 class RecipeError(UsageError):
-    """One or more things wrong with a recipe, each with the place where it was written."""
+    """One or more things wrong with a recipe, each with the place where it was written.
+
+    Args:
+        message: all problems as text.
+        problems: the same one by one, :class:`stkit.recipe.problem.Problem`.
+    """
+
+    def __init__(self, message: str, problems: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
 
 
 class DataError(UsageError):

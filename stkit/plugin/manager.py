@@ -277,9 +277,11 @@ class PluginManager:
         expected = KINDS[kind].spec
         found: list[Any] = []
         seen: set[tuple[str, str]] = set()
-        for spec in _call(implementation, {}) or ():
-            if not isinstance(spec, expected):
-                raise TypeError(f"expected {expected.__name__}, received {type(spec).__name__}")
+        yielded: Any
+        for yielded in _call(implementation, {}) or ():
+            if not isinstance(yielded, expected):
+                raise TypeError(f"expected {expected.__name__}, received {type(yielded).__name__}")
+            spec: Any = yielded
             if not _NAME.fullmatch(spec.name):
                 raise ValueError(f"{spec.name!r} is no name: letters, digits and . _ + - only")
             key = (getattr(spec, "slot", ""), spec.name)

@@ -49,7 +49,8 @@ class Component:
         if not isinstance(value, Mapping):
             raise PydanticCustomError("component_type", "expected a name or a mapping with 'name'")
         if "name" not in value:
-            raise _error("missing", ("name",), value, f"names no {self.label}")
+            known = ", ".join(self.names())
+            raise _error("component_unnamed", ("name",), value, f"names no {self.label}; known: {known}")
         name = value["name"]
         if not isinstance(name, str):
             raise _error("string_type", ("name",), name, f"should be the name of a {self.label}")

@@ -48,7 +48,7 @@ def recipe_path(spec: RecipeSpec) -> Path:
 
 
 def summary_line(path: Path) -> str:
-    """The value of ``summary:``, or else the first comment. Read as text, because the index of recipes must be quick."""
+    """The value of ``summary:``, or else the first comment. Read as text: the index must be quick."""
     comment = ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("summary:"):

@@ -1,0 +1,190 @@
+"""What stands in each layer: cells, channels, transitions, carried registers; computed before anything is built.
+
+Imports no torch. Layers are numbered from 1, the bottom one, in messages as in recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from stkit.plugin.config import CarryPort, CellConfig, ModuleConfig
+from stkit.recipe.problem import Problem, refuse
+from stkit.recipe.sections.model import EncoderForecaster, ModelConfig
+from stkit.recipe.tree import Path
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One node of a stack."""
+
+    layer: int
+    """From 1."""
+    cell: CellConfig
+    width: int
+    """Hidden channels."""
+    in_channels: int
+    """Channels of the node's input after patching; 0: it takes none."""
+    carry_in: Mapping[str, int]
+    """Channels of each carried register as it arrives, at the first node from the last one."""
+    transition: ModuleConfig | None
+    """What fills the cell's slot; None: its own forget gate."""
+
+
+def plan(model: ModelConfig, in_channels: int, known_channels: int = 0) -> tuple[NodePlan, ...]:
+    """The nodes of the stack that reads the frames, bottom to top.
+
+    Args:
+        model: the recipe's model section.
+        in_channels: channels of a frame before patching, the known ones among them.
+        known_channels: how many of them are known in the future too.
+
+    Raises:
+        RecipeError: naming every layer where something does not fit.
+    """
+    nodes = _nodes(model, in_channels * model.patch**2)
+    refuse(Problem(message, path) for path, message in _problems(model, nodes))
+    refuse(Problem(message, path) for path, message in _forecaster_problems(model, known_channels))
+    return nodes
+
+
+def plan_forecaster(model: ModelConfig, known_channels: int = 0) -> tuple[NodePlan, ...]:
+    """The nodes of the second stack of an encoder-forecaster, bottom to top.
+
+    Its bottom node takes no input, or the known inputs where the recipe says ``reads_known``.
+
+    Raises:
+        RecipeError: naming every layer where something does not fit.
+    """
+    refuse(Problem(message, path) for path, message in _forecaster_problems(model, known_channels))
+    return _nodes(model, _forecaster_input(model, known_channels))
+
+
+def plan_problems(model: ModelConfig, in_channels: int, known_channels: int) -> list[tuple[Path, str]]:
+    """What does not fit, each with the path in the recipe; for the check of sense."""
+    found = list(_problems(model, _nodes(model, in_channels * model.patch**2)))
+    told = {message for _, message in found}
+    return found + [p for p in _forecaster_problems(model, known_channels) if p[1] not in told]
+
+
+def _nodes(model: ModelConfig, bottom_channels: int) -> tuple[NodePlan, ...]:
+    cells = [layer.cell or model.cell for layer in model.layers]
+    transitions = [_transition(model, place, cell) for place, cell in enumerate(cells)]
+    widths = [layer.width for layer in model.layers]
+    ports = [_ports(c, t, w) for c, t, w in zip(cells, transitions, widths, strict=True)]
+    arriving = _arriving(ports)
+    inputs = [bottom_channels]
+    for cell, width in zip(cells[:-1], widths, strict=False):
+        inputs.append(cell.out_channels(inputs[-1], width))
+    rows = zip(cells, widths, inputs, arriving, transitions, strict=True)
+    return tuple(NodePlan(layer, *row) for layer, row in enumerate(rows, start=1))
+
+
+def _transition(model: ModelConfig, place: int, cell: CellConfig) -> ModuleConfig | None:
+    own = model.layers[place].transition
+    if own is not None:
+        return own
+    chosen = model.transition
+    if chosen is None or "transition" not in cell.slots:
+        return None
+    return chosen if chosen.layers is None or place + 1 in chosen.layers else None
+
+
+def _ports(cell: CellConfig, transition: ModuleConfig | None, width: int) -> dict[str, CarryPort]:
+    return {**cell.carry_ports(width), **(transition.carry_ports(width) if transition else {})}
+
+
+def _arriving(ports: list[dict[str, CarryPort]]) -> list[dict[str, int]]:
+    """For each node the channels of the registers that arrive: they rise, and return from the last to the first."""
+    current = _returning(ports)
+    arriving: list[dict[str, int]] = []
+    for node in ports:
+        arriving.append(dict(current))
+        current |= {name: port.writes for name, port in node.items() if port.writes}
+    return arriving
+
+
+def _returning(ports: list[dict[str, CarryPort]]) -> dict[str, int]:
+    """The registers that return from the top: those that a node needs before any node below has written them."""
+    written: dict[str, int] = {}
+    needed: set[str] = set()
+    for node in ports:
+        needed |= {name for name, port in node.items() if port.reads != 0 and not port.optional and name not in written}
+        written |= {name: port.writes for name, port in node.items() if port.writes}
+    return {name: width for name, width in written.items() if name in needed}
+
+
+def _problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[tuple[Path, str]]:
+    yield from _slot_problems(model, nodes)
+    last_writer: dict[str, int] = {}
+    for node in nodes:
+        for name, port in _ports(node.cell, node.transition, node.width).items():
+            if port.writes:
+                last_writer[name] = node.layer
+    for node in nodes:
+        here: Path = ("model", "layers", node.layer - 1)
+        label = f"layer {node.layer} ({node.cell.name})"
+        for name, port in _ports(node.cell, node.transition, node.width).items():
+            arrives = node.carry_in.get(name, 0)
+            if port.reads and arrives not in (0, port.reads):
+                yield here, _carry_sentence(label, name, port.reads, arrives, last_writer[name], node.layer)
+            if port.reads and not port.optional and not arrives:
+                yield here, f"{label} reads the carried memory {name!r}, which no layer writes"
+            if port.writes:
+                last_writer[name] = node.layer
+        for part in (node.cell, node.transition):
+            if part is not None:
+                found = part.problems(in_channels=node.in_channels, width=node.width, carry_in=node.carry_in)
+                yield from ((here, f"{label}: {sentence}") for sentence in found)
+
+
+def _carry_sentence(label: str, name: str, needs: int, arrives: int, writer: int, layer: int) -> str:
+    returns = "" if writer < layer else " (the memory returns from the top layer to the bottom one)"
+    return (
+        f"{label} needs the carried memory {name!r} with {needs} channels, but layer {writer} hands on "
+        f"{arrives}{returns}; give the layers equal widths"
+    )
+
+
+def _slot_problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[tuple[Path, str]]:
+    count = len(nodes)
+    for node, layer in zip(nodes, model.layers, strict=True):
+        if layer.transition is None:
+            continue
+        here: Path = ("model", "layers", node.layer - 1, "transition")
+        if "transition" not in node.cell.slots:
+            yield here, f"the cell {node.cell.name!r} of layer {node.layer} has no slot for a transition"
+        if layer.transition.layers is not None:
+            yield (
+                (*here, "layers"),
+                "a transition that is written in a layer is for that layer; 'layers' says nothing here",
+            )
+    chosen = model.transition
+    if chosen is None:
+        return
+    at: Path = ("model", "transition")
+    for number in chosen.layers or ():
+        if not 1 <= number <= count:
+            yield (*at, "layers"), f"there is no layer {number}; the layers are 1 to {count}"
+        elif "transition" not in nodes[number - 1].cell.slots:
+            name = nodes[number - 1].cell.name
+            yield (*at, "layers"), f"the cell {name!r} of layer {number} has no slot for a transition"
+    if chosen.layers is None and not any("transition" in node.cell.slots for node in nodes):
+        names = " and ".join(sorted({repr(node.cell.name) for node in nodes}))
+        yield at, f"no layer takes a transition: {names} has no slot for one"
+
+
+def _forecaster_input(model: ModelConfig, known_channels: int) -> int:
+    rollout = model.rollout
+    reads = isinstance(rollout, EncoderForecaster) and rollout.reads_known
+    return known_channels * model.patch**2 if reads else 0
+
+
+def _forecaster_problems(model: ModelConfig, known_channels: int) -> list[tuple[Path, str]]:
+    if not isinstance(model.rollout, EncoderForecaster):
+        return []
+    found = list(_problems(model, _nodes(model, _forecaster_input(model, known_channels))))
+    if model.rollout.reads_known and not known_channels:
+        message = "there are no known inputs to read; name some in data.extra_inputs"
+        found.append((("model", "rollout", "reads_known"), message))
+    return found

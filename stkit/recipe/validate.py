@@ -1,0 +1,115 @@
+"""The second stage of checking: does the recipe make sense as a whole. Imports no torch and opens no data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from stkit.errors import UsageError
+from stkit.plugin.manager import plugins
+from stkit.recipe.model import Recipe
+from stkit.recipe.plan import plan_problems
+from stkit.recipe.problem import refuse
+from stkit.recipe.sections.data import SplitConfig
+from stkit.recipe.sections.train import ReverseScheduledSampling
+from stkit.recipe.tree import Path
+
+if TYPE_CHECKING:
+    from stkit.recipe.loaded import LoadedRecipe
+
+Found = Iterator[tuple[Path, str]]
+
+EXTRA_CHANNELS = {"calendar": 2, "mask": 1}
+"""Channels of each known input."""
+_MOMENT = r"\d{4}(?:-\d{2}(?:-\d{2}(?:T\d{2}(?::\d{2}(?::\d{2})?)?)?)?)?"
+_SPAN = re.compile(rf"({_MOMENT})\.\.({_MOMENT})")
+
+
+def check_sense(loaded: LoadedRecipe) -> None:
+    """Check what no single field can know: layers that fit each other, splits, schedules, the names of scores.
+
+    Raises:
+        RecipeError: with every problem found, each with its place.
+    """
+    recipe = loaded.recipe
+    checks = (_split(recipe.data.split), _model(recipe), _train(recipe), _metrics(recipe))
+    refuse(loaded.problem(path, message) for found in checks for path, message in found)
+
+
+def known_channels(recipe: Recipe) -> int:
+    """Channels of the known inputs that the recipe asks for."""
+    return sum(EXTRA_CHANNELS[name] for name in recipe.data.extra_inputs)
+
+
+def _model(recipe: Recipe) -> Found:
+    known = known_channels(recipe)
+    # How many fields the data has is known when it is opened; one is enough to see whether the layers fit.
+    yield from plan_problems(recipe.model, 1 + known, known)
+    if len(set(recipe.data.extra_inputs)) < len(recipe.data.extra_inputs):
+        yield ("data", "extra_inputs"), "an input is named twice"
+
+
+def _train(recipe: Recipe) -> Found:
+    train, rollout = recipe.train, recipe.model.rollout
+    at: Path = ("train",)
+    if rollout.name == "encoder_forecaster" and train.sampling.name != "none":
+        message = (
+            f"an encoder-forecaster is never shown true frames in the forecast part, so {train.sampling.name!r} would "
+            "do nothing; write {name: none}, or the rollout next_frame"
+        )
+        yield (*at, "sampling"), message
+    if isinstance(train.sampling, ReverseScheduledSampling) and train.sampling.first_step > train.sampling.second_step:
+        yield (*at, "sampling", "second_step"), f"comes before first_step ({train.sampling.first_step})"
+    if train.schedule.warmup_steps > train.steps:
+        yield (*at, "schedule", "warmup_steps"), f"is more than all {train.steps} steps of the training"
+    if train.accumulate > train.batch_size:
+        yield (*at, "accumulate"), f"is more than the {train.batch_size} windows of a batch"
+
+
+def _metrics(recipe: Recipe) -> Found:
+    names = recipe.evaluate.metrics
+    for place, name in enumerate(names):
+        path: Path = ("evaluate", "metrics", place)
+        try:
+            plugins().resolve("metrics", name)
+        except UsageError as error:
+            yield path, str(error)
+        if name in names[:place]:
+            yield path, f"{name!r} is named twice"
+    baselines = recipe.evaluate.baselines
+    if len(set(baselines)) < len(baselines):
+        yield ("evaluate", "baselines"), "a baseline is named twice"
+
+
+def _split(split: SplitConfig) -> Found:
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    shares = {name: part for name, part in parts.items() if isinstance(part, float)}
+    spans: dict[str, tuple[str, str]] = {}
+    for name, part in parts.items():
+        path: Path = ("data", "split", name)
+        if isinstance(part, float):
+            if not 0 < part < 1:
+                yield path, f"a share lies between 0 and 1; received {part:g}"
+            continue
+        match = _SPAN.fullmatch(part)
+        if not match:
+            yield path, f"should be a share such as 0.7 or a span such as 2006-04..2008-12; received {part!r}"
+        elif _end(match[2]) < match[1]:
+            yield path, f"the span ends before it starts; received {part!r}"
+        else:
+            spans[name] = (match[1], _end(match[2]))
+    if len(shares) not in (0, len(parts)):
+        yield ("data", "split"), "write all three parts as shares, or all three as spans"
+    elif shares and sum(shares.values()) > 1 + 1e-9:
+        yield ("data", "split"), f"the shares add up to {sum(shares.values()):g}, more than the whole record"
+    ordered = sorted(spans.items(), key=lambda item: item[1])
+    for (first, (_, end)), (second, (start, _)) in pairwise(ordered):
+        if start <= end:
+            yield ("data", "split", second), f"overlaps with {first}"
+
+
+def _end(moment: str) -> str:
+    """An inclusive end as text that sorts after everything within it."""
+    return f"{moment}~"
