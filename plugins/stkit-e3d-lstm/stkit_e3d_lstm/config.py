@@ -1,0 +1,109 @@
+"""Configurations of E3D-LSTM's parts. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stkit.api import CarryPort, CellConfig, Component, ComponentConfig, ModuleConfig
+
+NormChoice = Annotated[ComponentConfig, Component("modules", slot="norm")]
+Side = Annotated[int, Field(ge=1)]
+
+
+class E3DLSTMConfig(CellConfig):
+    """The eidetic 3-D LSTM. The defaults are the released cell, except that the memory M it computes is handed on."""
+
+    slots: ClassVar[tuple[str, ...]] = ("transition",)
+
+    kernel: tuple[Side, Side, Side] = (2, 5, 5)
+    """Depth, height and width of the kernels, in slices and cells."""
+    depth: int = Field(2, ge=1)
+    """Slices of the tensors: what the frame window below hands up."""
+    bias: Literal["none", "gate", "source"] = "source"
+    """Offsets of the convolutions: none, one for each gate, or one for each source and gate as released."""
+    forget_bias: float = 1.0
+    """Added to the forget gate of M before the sigmoid. The released cell adds nothing to the recall gate."""
+    norm: NormChoice | None = ComponentConfig(name="channel")
+    """Norm of the responses to X, H and M before they are summed, as released; null: none, as printed."""
+    update_memory: bool = True
+    """Hand on the new memory M. The released cell computes it and hands on the old one, which therefore stays zero."""
+    memory_transition: Literal["tanh_conv", "plain"] = "tanh_conv"
+    """What the forget gate of M multiplies: ``tanh`` of a convolution of M as released, or M itself as printed."""
+    output_gate: Literal["double", "sigmoid"] = "double"
+    """``sigmoid(tanh(o))`` as released, or ``sigmoid(o)`` as printed."""
+
+    def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
+        """The memory ``m`` comes in and goes out with the layer's width."""
+        return {"m": CarryPort(reads=width, writes=width)}
+
+    def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
+        """The memory must arrive with the layer's width."""
+        arriving = carry_in.get("m", width)
+        if arriving != width:
+            yield (
+                f"the memory m arrives with {arriving} channels where {width} are due: "
+                "give all e3d_lstm layers one width"
+            )
+
+
+class FrameWindowConfig(CellConfig):
+    """The last frames as the depth of a 3-D field. A layer's width says nothing here: the channels stay as they are."""
+
+    depth: int = Field(2, ge=1)
+    """Frames in the window, the newest one last; before the first frame there are zeros."""
+
+    def out_channels(self, in_channels: int, width: int) -> int:
+        """The input's."""
+        return in_channels
+
+    def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
+        """There must be frames."""
+        if not in_channels:
+            yield "a frame window needs frames, and this stack takes no input"
+
+
+class RecallConfig(ModuleConfig):
+    """RECALL: attention over past memories in place of the forget gate."""
+
+    tau: int | None = Field(5, ge=1)
+    """Past memories that are attended to, the newest ones (the paper names no number); null: all, up to ``maximum``."""
+    maximum: int = Field(32, ge=1)
+    """With ``tau: null``, memories that there is room for: give at least the steps of a sequence. Beyond that the
+    oldest are forgotten. Every one costs memory and time from the first step on."""
+    start: bool = False
+    """Count the zeros before the first step as a memory, as released."""
+    norm: NormChoice | None = ComponentConfig(name="channel")
+    """Norm of ``C + RECALL``."""
+    pool: int = Field(1, ge=1)
+    """For large grids: side in cells of the squares over which remembered memories are averaged."""
+    region: int | None = Field(None, ge=1)
+    """For large grids: side in cells of the squares inside which attention stays; null: the whole grid."""
+
+    @model_validator(mode="after")
+    def _one_way_to_save(self) -> Self:
+        if self.pool > 1 and self.region is not None:
+            raise ValueError("'pool' and 'region' are two ways to save the same cost: choose one")
+        return self
+
+    @property
+    def room(self) -> int:
+        """Memories that there is room for."""
+        return self.maximum if self.tau is None else self.tau
+
+
+class Conv3dHeadConfig(ComponentConfig):
+    """One convolution over the whole depth of the top layer's 3-D hidden state."""
+
+    depth: int = Field(2, ge=1)
+    """Slices of the hidden state."""
+    kernel: int = Field(1, ge=1)
+    """Side in cells."""
+    bias: bool = True
+    """Add an offset to each channel."""
+    zero_init: bool = False
+    """Start at zero output: with a departure from a baseline the model starts as the baseline."""
+    activation: Literal["sigmoid"] | None = None
+    """Squash the output, for fields within 0 and 1."""

@@ -1,0 +1,191 @@
+"""RECALL: attention over past memories, which fills the slot of the forget gate.
+
+Eidetic 3D LSTM: A Model for Video Prediction and Beyond. Yunbo Wang, Lu Jiang, Ming-Hsuan Yang, Li-Jia Li, Mingsheng
+Long, Li Fei-Fei, ICLR 2019. Reference code: https://github.com/google/e3d_lstm, Apache-2.0 (nothing is copied).
+
+Deviations. The released code attends to every memory since the start, so that its state grows; here the state has
+room for a number of memories that is said beforehand, and a memory that is not there yet is not seen. With room for the
+whole sequence the numbers are the same. The zeros before the first step are no memory, unless asked for.
+
+Axes: ``B`` batch, ``S`` memories from the oldest to the newest, ``C`` channels, ``D`` depth, ``H`` height, ``W`` width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stkit.cells import NormFactory, NormSite, Tensors, Transition, TransitionSite
+from stkit.cells.attend import KeyMask, attend
+from stkit_e3d_lstm.config import RecallConfig
+
+
+class Recall(Transition):
+    """``keep = norm(C' + RECALL(R, memories))``, with ``C' = C_{t-1}``::
+
+        RECALL(R, memories) = softmax(R * memories^T) * memories,    R = sigmoid(gate)
+
+    A query is the gate at one cell of the grid; a key, which is its own value, is one cell of one past memory
+    ``C_{t-tau} .. C_{t-1}``. It works in cells on ``B C D H W`` and on ``B C H W``. The matrix of scores is never held:
+    memory grows with the number of cells, not with its square.
+
+    State: ``memories``, ``B S D H W C`` (averaged over squares of ``pool`` cells), and ``taken``, ``B``: how many there
+    have been.
+
+    Args:
+        width: channels of the memory.
+        tau: memories that are attended to.
+        depth: slices of the cell's tensors; 0: they are ``B C H W``.
+        start: whether the zeros before the first step are a memory.
+        norm: makes the norm of ``C' + RECALL``; None: no norm.
+        pool: side in cells of the squares over which remembered memories are averaged.
+        region: side in cells of the squares inside which attention stays; None: the whole grid.
+
+    Raises:
+        ValueError: if there is no memory to attend to, or both ways to save are asked for.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        tau: int = 5,
+        depth: int = 0,
+        start: bool = False,
+        norm: NormFactory | None = None,
+        pool: int = 1,
+        region: int | None = None,
+    ) -> None:
+        super().__init__()
+        if tau < 1:
+            raise ValueError(f"RECALL needs at least 1 memory to attend to, received tau = {tau}")
+        if pool > 1 and region is not None:
+            raise ValueError("RECALL over averaged memories and RECALL inside regions exclude each other")
+        self.width, self.tau, self.depth, self.start = width, tau, depth, start
+        self.pool, self.region = pool, region
+        self.norm = nn.Identity() if norm is None else norm(width)
+        self.mask = KeyMask()
+
+    @classmethod
+    def from_config(cls, config: RecallConfig, site: TransitionSite) -> Recall:
+        """As a recipe says it."""
+        grid = site.grid if site.grid is None or not site.depth else (site.depth, *site.grid)
+
+        def norm(channels: int) -> nn.Module:
+            made: nn.Module = site.norms(config.norm, NormSite(channels, grid, site.device, site.dtype))
+            return made
+
+        return cls(
+            site.width,
+            tau=config.room,
+            depth=site.depth,
+            start=config.start,
+            norm=None if config.norm is None else norm,
+            pool=config.pool,
+            region=config.region,
+        )
+
+    def initial_state(
+        self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> Tensors:
+        """No memory yet."""
+        kept = (-(-height // self.pool), -(-width // self.pool))
+        size = (batch, self.tau, max(self.depth, 1), *kept, self.width)
+        return {
+            "memories": torch.zeros(size, device=device, dtype=dtype),
+            "taken": torch.zeros(batch, device=device, dtype=torch.int64),
+        }
+
+    def forward(
+        self, gate: Tensor | None, c: Tensor, x: Tensor | None, state: Tensors, carry: Tensors
+    ) -> tuple[Tensor, Tensors, Tensors]:
+        """``gate`` and ``c``: ``B C *grid``.
+
+        Raises:
+            ValueError: if there is no gate.
+        """
+        if gate is None:
+            raise ValueError("RECALL needs the pre-activation of its gate")
+        queries = _by_cell(torch.sigmoid(gate))
+        recalled = self.recall(queries, state["memories"], state["taken"])
+        return self.norm(c + recalled.movedim(-1, 1).reshape(c.shape)), state, carry
+
+    def recall(self, queries: Tensor, memories: Tensor, taken: Tensor) -> Tensor:
+        """What the queries ``B D H W C`` find in the memories: ``B D H W C``."""
+        batch, depth, height, width, channels = queries.shape
+        valid = self.mask(height, width)
+        if self.region is None:
+            seen = self._seen(taken)[:, :, None, None, None]  # B S 1 1 1
+            if valid is not None:
+                seen = seen & (_share(valid, self.pool) > 0)
+            keys = memories.flatten(1, 4)
+            allowed = seen.expand(memories.shape[:-1]).flatten(1)
+            return attend(queries.flatten(1, 3), keys, keys, allowed).reshape(queries.shape)
+
+        side = self.region
+        rows, columns = -(-height // side), -(-width // side)
+        if valid is None:
+            valid = torch.ones(height, width, dtype=torch.bool, device=queries.device)
+        here = _regions(valid[None, None, :, :, None], side).flatten(1)  # R cells of a slice
+        seen = self._seen(taken).repeat_interleave(rows * columns, dim=0)  # (B R) S
+        allowed = seen[:, :, None, None] & here.repeat(batch, 1)[:, None, None]
+        allowed = allowed.expand(-1, -1, depth, -1).flatten(1)
+        keys = _regions(memories.flatten(1, 2), side).flatten(1, 3)
+        found = attend(_regions(queries, side).flatten(1, 3), keys, keys, allowed)
+        found = found.reshape(batch, rows, columns, depth, side, side, channels)
+        found = found.permute(0, 3, 1, 4, 2, 5, 6)  # B rows columns D y x C -> B D rows y columns x C
+        return found.reshape(batch, depth, rows * side, columns * side, channels)[:, :, :height, :width]
+
+    def commit(self, c_new: Tensor, state: Tensors) -> Tensors:
+        """The new memory comes, the oldest one goes."""
+        memory = _by_cell(c_new).to(state["memories"].dtype)
+        if self.pool > 1:
+            memory = self._averaged(memory)
+        memories = torch.cat([state["memories"][:, 1:], memory[:, None]], dim=1)
+        return {"memories": memories, "taken": state["taken"] + 1}
+
+    def extra_repr(self) -> str:
+        """What is attended to, for ``print(model)``."""
+        return f"tau={self.tau}, start={self.start}, pool={self.pool}, region={self.region}"
+
+    def _seen(self, taken: Tensor) -> Tensor:
+        """Which memories are there: ``B S``. Before the first one the zeros stand in, which add nothing to ``C'``."""
+        present = taken + 1 if self.start else taken.clamp(min=1)
+        age = torch.arange(self.tau - 1, -1, -1, device=taken.device)
+        return age < present[:, None]
+
+    def _averaged(self, memory: Tensor) -> Tensor:
+        """Means over squares of valid cells, ``B D H W C -> B D h w C``; zero where a square has none."""
+        _, _, height, width, _ = memory.shape
+        valid = self.mask(height, width)
+        if valid is None:
+            valid = torch.ones(height, width, dtype=torch.bool, device=memory.device)
+        else:
+            memory = torch.where(valid[..., None], memory, torch.zeros_like(memory))
+        share = _share(valid, self.pool).to(memory.dtype)[..., None]
+        means = _squares(memory, self.pool).mean(dim=(3, 5))
+        return means / torch.where(share > 0, share, torch.ones_like(share))
+
+
+def _by_cell(field: Tensor) -> Tensor:
+    """``B C H W`` or ``B C D H W`` -> ``B D H W C``."""
+    return (field if field.ndim == 5 else field[:, :, None]).movedim(1, -1)
+
+
+def _squares(field: Tensor, side: int) -> Tensor:
+    """``B D H W C -> B D rows side columns side C``, with zeros behind, so that squares of ``side`` cells fit."""
+    batch, depth, height, width, channels = field.shape
+    rows, columns = -(-height // side), -(-width // side)
+    field = F.pad(field, (0, 0, 0, columns * side - width, 0, rows * side - height))
+    return field.reshape(batch, depth, rows, side, columns, side, channels)
+
+
+def _share(valid: Tensor, side: int) -> Tensor:
+    """How much of each square of ``side`` cells is valid: ``H W -> h w``."""
+    return _squares(valid.to(torch.float64)[None, None, :, :, None], side).mean(dim=(3, 5))[0, 0, :, :, 0]
+
+
+def _regions(field: Tensor, side: int) -> Tensor:
+    """``B D H W C -> (B rows columns) D side side C``."""
+    return _squares(field, side).permute(0, 2, 4, 1, 3, 5, 6).flatten(0, 2)  # -> B rows columns D y x C

@@ -1,0 +1,87 @@
+"""Attention between the cells of a grid, without ever holding the matrix of scores.
+
+Axes: ``B`` batch, ``N`` queries, ``M`` keys, ``C`` channels, ``H`` height, ``W`` width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+_ALIGNMENT = 8
+"""Channels that the fused kernels of a GPU come in; with other numbers torch would fall back on the full matrix."""
+
+
+def attend(
+    queries: Float[Tensor, "B N C"],
+    keys: Float[Tensor, "B M C"],
+    values: Float[Tensor, "B M V"],
+    allowed: Bool[Tensor, "B M"] | None = None,
+) -> Float[Tensor, "B N V"]:
+    """``softmax(Q K^T) V``, with no division by ``sqrt(C)``: the papers here print none.
+
+    Args:
+        queries: what looks.
+        keys: what is looked at.
+        values: what is seen there.
+        allowed: False where a key is never seen; None: all are. A query that may see nothing gets zeros.
+    """
+    seen = None
+    if allowed is not None:
+        seen = allowed.any(dim=1)[:, None, None]
+        allowed = (allowed | ~seen[:, 0])[:, None, None, :]  # B 1 1 M; a softmax over nothing has no value
+    channels = values.shape[-1]
+    if queries.is_cuda:
+        queries, keys, values = _aligned(queries), _aligned(keys), _aligned(values)
+    found = F.scaled_dot_product_attention(
+        queries[:, None], keys[:, None], values[:, None], attn_mask=allowed, scale=1.0
+    )[:, 0, :, :channels]
+    return found if seen is None else torch.where(seen, found, torch.zeros_like(found))
+
+
+class KeyMask(nn.Module):
+    """Which cells of the grid may be attended to. All may, until :func:`mask_keys` says otherwise.
+
+    The mask belongs to the field, not to the weights: it is not saved with them.
+    """
+
+    valid: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("valid", None, persistent=False)
+
+    def forward(self, height: int, width: int) -> Bool[Tensor, "H W"] | None:
+        """The mask of a grid of this size; None: every cell may be attended to.
+
+        Raises:
+            ValueError: if the mask belongs to another grid.
+        """
+        if self.valid is not None and tuple(self.valid.shape) != (height, width):
+            given = " x ".join(str(side) for side in self.valid.shape)
+            raise ValueError(f"the attention's mask belongs to a grid of {given}, received {height} x {width}")
+        return self.valid
+
+
+def mask_keys(module: nn.Module, valid: Bool[Tensor, "H W"] | None) -> None:
+    """Let no attention inside ``module`` look at cells where ``valid`` is False, such as land.
+
+    Args:
+        module: a cell, a stack or a whole model.
+        valid: in the grid of the cells, that is counted in patches; None: every cell may be attended to.
+
+    Raises:
+        ValueError: if the mask is not one bool for each cell.
+    """
+    if valid is not None and (valid.dtype != torch.bool or valid.ndim != 2):
+        raise ValueError(f"a mask is bool with the axes H W, received {valid.dtype} {tuple(valid.shape)}")
+    for part in module.modules():
+        if isinstance(part, KeyMask):
+            part.valid = valid
+
+
+def _aligned(tokens: Tensor) -> Tensor:
+    missing = -tokens.shape[-1] % _ALIGNMENT
+    return F.pad(tokens, (0, missing)) if missing else tokens
