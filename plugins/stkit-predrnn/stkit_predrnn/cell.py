@@ -7,10 +7,15 @@ The default follows the reference code, which has no biases and adds 1 to both f
 the paper prints biases. A norm, if one is asked for, acts on the response of each convolution before they are summed,
 as in the reference code; there its gains belong to each pixel of a square grid, here the recipe chooses.
 
+The released code of MIM (Wang et al. 2019) has another cell by this name, whose two differences are options: shared
+input gates, and an output gate that sees the arriving memory.
+
 Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, sigmoid, tanh
@@ -18,6 +23,8 @@ from torch import Tensor, sigmoid, tanh
 from stkit.api import CarryPort
 from stkit.cells import Cell, CellSite, Forget, GateBlock, NormFactory, Source, StepOut, Tensors, Transition
 from stkit_predrnn.config import STLSTMConfig
+
+Bias = Literal["none", "gate", "source"]
 
 
 class STLSTM(Cell):
@@ -37,9 +44,11 @@ class STLSTM(Cell):
         in_channels: channels of ``X``; 0: there is no input.
         width: channels of ``H``, ``C`` and ``M``.
         kernel: side of the kernels, in cells.
-        bias: add ``b``.
+        bias: add ``b``; ``source``: one for each gate and source, and one to ``W1x1``.
         forget_bias: added to ``f'`` before the sigmoid, and to ``f`` if ``transition`` is None.
         norm: makes the norm of a convolution's response; None: no norm.
+        shared_input_gates: ``Wx`` and ``W'x`` are the same.
+        output_gate_reads: ``updated``: as above; ``arriving``: ``Wmo * M'`` in place of ``Wco * C + Wmo * M``.
         transition: what keeps ``C'``; None: the forget gate ``f``.
         device: of the parameters.
         dtype: of the parameters.
@@ -51,9 +60,11 @@ class STLSTM(Cell):
         width: int,
         *,
         kernel: int = 5,
-        bias: bool = False,
+        bias: bool | Literal["source"] = False,
         forget_bias: float = 1.0,
         norm: NormFactory | None = None,
+        shared_input_gates: bool = False,
+        output_gate_reads: Literal["updated", "arriving"] = "updated",
         transition: Transition | None = None,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -64,24 +75,29 @@ class STLSTM(Cell):
         self.forget_bias = forget_bias
         self.transition = Forget(forget_bias) if transition is None else transition
         self.carry_spec = {"m": CarryPort(reads=width, writes=width), **self.transition.carry_spec}
+        self.shared_input_gates = shared_input_gates and in_channels > 0
+
+        def block(sources: dict[str, Source], size: int, bias: Bias, norm: NormFactory | None) -> GateBlock:
+            return GateBlock(width, sources, kernel=size, bias=bias, norm=norm, device=device, dtype=dtype)
+
+        per_source: Bias = "source" if bias == "source" else "none"
         f = "f" if self.transition.needs_gate else ""
-        self.gates = GateBlock(
-            width,
+        self.gates = block(
             {
-                "x": Source.of(in_channels, f"i {f} g i' f' g' o"),
+                "x": Source.of(in_channels, "xi xf xg o" if shared_input_gates else f"i {f} g i' f' g' o"),
                 "h": Source.of(width, f"i {f} g o"),
-                "m": Source.of(width, "i' f' g'"),
+                "m": Source.of(width, "i' f' g'" if output_gate_reads == "updated" else "i' f' g' o"),
             },
-            kernel=kernel,
-            bias="gate" if bias else "none",
-            norm=norm,
-            device=device,
-            dtype=dtype,
+            kernel,
+            "gate" if bias is True else per_source,
+            norm,
         )
-        self.output = GateBlock(
-            width, {"memory": Source.of(2 * width, "o")}, kernel=kernel, norm=norm, device=device, dtype=dtype
+        self.output = (
+            block({"memory": Source.of(2 * width, "o")}, kernel, per_source, norm)
+            if output_gate_reads == "updated"
+            else None
         )
-        self.fusion = GateBlock(width, {"memory": Source.of(2 * width, "h")}, kernel=1, device=device, dtype=dtype)
+        self.fusion = block({"memory": Source.of(2 * width, "h")}, 1, per_source, None)
 
     @classmethod
     def from_config(cls, config: STLSTMConfig, site: CellSite) -> STLSTM:
@@ -93,6 +109,8 @@ class STLSTM(Cell):
             bias=config.bias,
             forget_bias=config.forget_bias,
             norm=site.norm_factory(config.norm),
+            shared_input_gates=config.shared_input_gates,
+            output_gate_reads=config.output_gate_reads,
             transition=site.build_transition(default=Forget(config.forget_bias)),
             device=site.device,
             dtype=site.dtype,
@@ -113,6 +131,8 @@ class STLSTM(Cell):
         """The equations above. ``x``: ``B C H W``, or None where there is no input."""
         h, c, m = state["h"], state["c"], carry["m"]
         a = self.gates(x=x, h=h, m=m)
+        if self.shared_input_gates:
+            a = _shared(a)
 
         delta_c = sigmoid(a["i"]) * tanh(a["g"])
         keep, kept, carry = self.transition.keep(a.get("f"), c, x, state, carry)
@@ -121,8 +141,14 @@ class STLSTM(Cell):
         delta_m = sigmoid(a["i'"]) * tanh(a["g'"])
         m = sigmoid(a["f'"] + self.forget_bias) * m + delta_m
 
-        o = sigmoid(a["o"] + self.output(memory=(c, m))["o"])
+        o = sigmoid(a["o"] if self.output is None else a["o"] + self.output(memory=(c, m))["o"])
         h = o * tanh(self.fusion(memory=(c, m))["h"])
 
         state = {"h": h, "c": c, **self.transition.remember(c, kept)}
         return StepOut(h, state, {**carry, "m": m}, {"delta_c": delta_c, "delta_m": delta_m})
+
+
+def _shared(a: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The input's part of ``i``, ``f`` and ``g`` added to the gates of both memories."""
+    parts = {gate: a["x" + gate.removesuffix("'")] for gate in ("i", "f", "g", "i'", "f'", "g'") if gate in a}
+    return {**a, **{gate: a[gate] + part for gate, part in parts.items()}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,12 +17,16 @@ class STLSTMConfig(CellConfig):
 
     kernel: int = Field(5, ge=1)
     """Side of the kernels, in cells."""
-    bias: bool = False
-    """Add an offset to each gate."""
+    bias: bool | Literal["source"] = False
+    """Add an offset to each gate; ``source``: to each gate's convolution of each source, and to the 1x1 convolution."""
     forget_bias: float = 1.0
     """Added to both forget gates before the sigmoid. A transition that the recipe names brings its own for ``C``."""
     norm: Annotated[ComponentConfig, Component("modules", slot="norm")] | None = None
     """Normalise the response of each convolution before the sum."""
+    shared_input_gates: bool = False
+    """One convolution of the input serves both memories, as in the released code of MIM."""
+    output_gate_reads: Literal["updated", "arriving"] = "updated"
+    """The output gate sees the ``C`` and ``M`` of this step, or the arriving ``M`` as in the released code of MIM."""
 
     def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
         """``M = f' . M + i' . g'`` is elementwise: the memory ``m`` comes in and goes out with the layer's width."""
