@@ -1,0 +1,508 @@
+"""The contract of a cell: what a stack, a rollout, a trainer and a stream rely on.
+
+Axes: ``B`` batch, ``C`` channels, ``D`` depth, ``H`` height, ``W`` width.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+from torch.func import functional_call
+
+from stkit.cells.base import Cell, CellSite, StepOut, Tensors
+from stkit.plugin.config import CellConfig
+from stkit.plugin.manager import plugins
+from stkit.plugin.specs import CellSpec, import_string
+from stkit.testing import _drive as drive
+from stkit.testing._contract import Contract
+from stkit.testing.rules import CELL_RULES
+from stkit.testing.strategies import CONTRACT_SETTINGS, Case, cases, seeds, tensor
+
+__all__ = ["CellContract"]
+
+_FREE = "__not_declared__"
+
+
+class CellContract(Contract):
+    """The rules that every cell meets. Inherit it, say which cell, and pytest runs one test for each rule::
+
+        from stkit.testing.contract import CellContract
+
+        class TestMyCell(CellContract):
+            name = "my_cell"
+
+    A rule that is broken fails with a :class:`~stkit.testing.rules.ContractViolation` that says what was found and what
+    to do. The values of ``config`` are those of a recipe's ``cell:`` block.
+    """
+
+    rules = CELL_RULES
+
+    name: ClassVar[str] = ""
+    """The cell's registered name, ``name`` or ``plugin/name``."""
+    config: ClassVar[Mapping[str, Any] | CellConfig | None] = None
+    """Values of the cell's configuration where they differ from its defaults, or the configuration itself."""
+    target: ClassVar[type | str | None] = None
+    """The cell's class or its import string, for a cell that is not registered; then ``config`` is an instance."""
+    transition: ClassVar[Any] = None
+    """A factory ``(TransitionSite) -> Transition`` to put into the cell; None: its own forget gate."""
+    sizes: ClassVar[tuple[int, int] | None] = None
+    """Channels in and width; None: the first small pair, different from each other if possible, that fits."""
+    needs_grid: ClassVar[bool] = False
+    """The cell declares parameters per pixel: it is built for one grid and used on it."""
+    position_dependent: ClassVar[bool] = False
+    """The output depends on the place in the field on purpose; implied by ``needs_grid``."""
+    translation_step: ClassVar[int] = 1
+    """Moves of the input that the output follows are multiples of this (strides, windows)."""
+
+    # ------------------------------------------------------------------------------------- what is tested
+
+    @property
+    def subject(self) -> str:
+        """What the messages call the cell."""
+        return f"cell '{self.cell_config().name}'"
+
+    def spec(self) -> CellSpec | None:
+        """What the plugin says about the cell; None for a cell that is not registered."""
+        if self.target is not None:
+            return None
+        name = self.config.name if isinstance(self.config, CellConfig) else self.name
+        if not name:
+            raise TypeError(f'{type(self).__name__} says no name: write  name = "my_cell"  into the class')
+        spec = plugins().resolve("cells", name)
+        assert isinstance(spec, CellSpec)
+        return spec
+
+    def cell_config(self) -> CellConfig:
+        """The configuration under test."""
+        if isinstance(self.config, CellConfig):
+            return self.config
+        spec = self.spec()
+        if spec is None:
+            raise TypeError(f"{type(self).__name__}.config must be an instance where target is given")
+        config = spec.load_config().model_validate({"name": self.name, **(self.config or {})})
+        assert isinstance(config, CellConfig)
+        return config
+
+    def carry_in(self, width: int) -> dict[str, int]:
+        """Channels of each register that arrives: what the cell reads, ``width`` where it takes anything."""
+        ports = self.cell_config().carry_ports(width)
+        return {name: width if port.reads is None else port.reads for name, port in ports.items() if port.reads != 0}
+
+    def fitting_sizes(self) -> tuple[int, int]:
+        """Channels in and width that the configuration accepts."""
+        if self.sizes is not None:
+            return self.sizes
+        config, said = self.cell_config(), []
+        for in_channels, width in ((3, 4), (4, 4), (8, 16), (16, 16), (32, 64), (64, 64)):
+            said = list(config.problems(in_channels=in_channels, width=width, carry_in=self.carry_in(width)))
+            if not said:
+                return in_channels, width
+        raise self.violation("shapes", f"no channels in and width fit; at 64 and 64 its config says: {'; '.join(said)}")
+
+    def build(
+        self,
+        grid: tuple[int, int] | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: str = "cpu",
+        seed: int | None = 0,
+    ) -> Cell:
+        """A cell, its weights moved by noise from ``seed`` (None: as built), in evaluation mode."""
+        config, (in_channels, width), spec = self.cell_config(), self.fitting_sizes(), self.spec()
+        if spec is not None:
+            target: Any = spec.load_target()
+        else:
+            target = import_string(self.target) if isinstance(self.target, str) else self.target
+        site = CellSite(
+            in_channels=in_channels,
+            width=width,
+            carry_in=self.carry_in(width),
+            grid=grid if self.needs_grid else None,
+            transition=self.transition,
+            norms=registered_norm,
+            device=torch.device(device),
+            dtype=dtype,
+        )
+        doing = f"building it with {in_channels} channels in and width {width}"
+        with self.obey("shapes", doing), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed or 0)
+            cell: Cell = target.from_config(config, site)
+        if seed is not None and device != "meta":
+            drive.stir(cell, seed)
+        return cell.eval()
+
+    def input(self, cell: Cell, case: Case, seed: int, **to: Any) -> Tensor:
+        """One ``x``: ``B C H W``, or ``B C D H W`` where the cell has an attribute ``input_depth``."""
+        depth = getattr(cell, "input_depth", 0)
+        return tensor(seed, case.batch, cell.in_channels, *([depth] if depth else []), case.height, case.width, **to)
+
+    def inputs(self, cell: Cell, case: Case, **to: Any) -> list[Tensor]:
+        """A sequence of ``x``."""
+        to = {"dtype": torch.float64} | to
+        return [self.input(cell, case, case.seed + 1000 * step, **to) for step in range(case.steps)]
+
+    def start(
+        self, cell: Cell, case: Case, *, dtype: torch.dtype = torch.float64, device: str = "cpu"
+    ) -> tuple[Tensors, Tensors]:
+        """Initial state and carry."""
+        where = (case.batch, case.height, case.width, torch.device(device), dtype)
+        carry = cell.initial_carry(*where)
+        for name, channels in self.carry_in(self.fitting_sizes()[1]).items():
+            if name not in carry and name in cell.carry_spec:
+                carry[name] = torch.zeros(case.batch, channels, case.height, case.width, device=device, dtype=dtype)
+        return cell.initial_state(*where), carry
+
+    def unroll(self, cell: Cell, xs: list[Tensor], case: Case) -> drive.Trace:
+        """The whole sequence from the initial state."""
+        return drive.unroll(cell, xs, *self.start(cell, case))
+
+    # ------------------------------------------------------------------------------------------- the rules
+
+    @CONTRACT_SETTINGS
+    @given(case=cases(), grids=st.just(((5, 7), (6, 3), (4, 4))))
+    def test_shapes(self, case: Case, grids: tuple[tuple[int, int], ...]) -> None:
+        """Batch, grid and channels as declared, and one instance for all of them."""
+        cell = self.build(case.grid)
+        sizes = [case, case._replace(batch=1), case._replace(batch=case.batch + 1)]
+        if not self.needs_grid:
+            sizes += [case._replace(height=height, width=width) for height, width in grids]
+        channels, _ = self.fitting_sizes()
+        for size in sizes:
+            with self.obey("shapes", f"one instance steps through batch {size.batch} on a grid {size.grid}"):
+                trace = self.unroll(cell, self.inputs(cell, size), size)
+                got, said = tuple(trace.last.y.shape), (cell.in_channels, cell.out_channels)
+            if said[0] != channels:
+                raise self.violation("shapes", f"in_channels is {said[0]} in a cell built for {channels}")
+            if (got[:2], got[-2:]) != ((size.batch, said[1]), size.grid):
+                wanted = f"batch {size.batch}, {said[1]} channels (out_channels) and grid {size.grid}"
+                raise self.violation("shapes", f"y has shape {got} where {wanted} were due")
+
+    @CONTRACT_SETTINGS
+    @given(case=cases(), other=cases())
+    def test_pure(self, case: Case, other: Case) -> None:
+        """The same sequence twice, another one in between."""
+        cell = self.build(case.grid)
+        other = other._replace(height=case.height, width=case.width)
+        xs = self.inputs(cell, case)
+        with self.obey("pure", "running the same sequence again after another one"):
+            first = self.unroll(cell, xs, case)
+            self.unroll(cell, self.inputs(cell, other), other)
+            second = self.unroll(cell, xs, case)
+        for step, (a, b) in enumerate(zip(second.ys, first.ys, strict=True)):
+            drive.require_equal(self.rules["pure"], self.subject, f"y of step {step} in the second run", a, b)
+
+    @CONTRACT_SETTINGS
+    @given(case=cases(), training=st.booleans())
+    def test_writes_nothing(self, case: Case, training: bool) -> None:
+        """Attributes, buffers and arguments are as before."""
+        cell = self.build(case.grid).train(training)
+        xs = self.inputs(cell, case)
+        before = drive.footprint(cell)
+        state, carry = self.start(cell, case)
+        for x in xs:
+            given_in = {"x": {"x": x}, "state": state, "carry": carry}
+            kept = {part: drive.copied(tensors) for part, tensors in given_in.items()}
+            with self.obey("writes-nothing", "stepping"):
+                out = cell.step(x, state, carry)
+            for part, tensors in given_in.items():
+                if moved := drive.changed(kept[part], dict(tensors)):
+                    raise self.violation("writes-nothing", f"step changed its argument {part}: {', '.join(moved)}")
+            state = out.state
+        if written := drive.changed(before, drive.footprint(cell)):
+            raise self.violation("writes-nothing", f"after {case.steps} steps these had changed: {', '.join(written)}")
+
+    @CONTRACT_SETTINGS
+    @given(case=cases())
+    def test_batch_independence(self, case: Case) -> None:
+        """Each sample alone gives what it gives in the batch."""
+        case = case._replace(batch=case.batch + 1)
+        cell = self.build(case.grid)
+        xs = self.inputs(cell, case)
+        with self.obey("batch-independence", "running a batch and its samples one by one"):
+            together = self.unroll(cell, xs, case)
+            alone = [self.unroll(cell, [x[i : i + 1] for x in xs], case._replace(batch=1)) for i in range(case.batch)]
+        for i, trace in enumerate(alone):
+            for step, y in enumerate(trace.ys):
+                what = f"y of sample {i} at step {step}, alone and in a batch of {case.batch},"
+                drive.require_equal(
+                    self.rules["batch-independence"], self.subject, what, together.ys[step][i : i + 1], y
+                )
+
+    @CONTRACT_SETTINGS
+    @given(case=cases())
+    def test_causality(self, case: Case) -> None:
+        """Other frames at the end, the same outputs before; and what was handed out stays as it was."""
+        cell = self.build(case.grid)
+        xs = self.inputs(cell, case)
+        altered = [*xs[:-1], xs[-1] + 1]
+        with self.obey("causality", "running two sequences that differ in the last frame"):
+            a, b = self.unroll(cell, xs, case), self.unroll(cell, altered, case)
+        for step in range(case.steps - 1):
+            what = f"y of step {step}, when the frame of step {case.steps - 1} is another,"
+            drive.require_equal(self.rules["causality"], self.subject, what, b.ys[step], a.ys[step])
+        for step, (out, y) in enumerate(zip(a.outs, a.ys, strict=True)):
+            what = f"y of step {step}, looked at again after the last step,"
+            drive.require_equal(self.rules["causality"], self.subject, what, out.y, y)
+
+    @CONTRACT_SETTINGS
+    @given(case=cases(min_steps=3, max_steps=5), data=st.data())
+    def test_resumes(self, case: Case, data: st.DataObject) -> None:
+        """Half a sequence, the state through a file, another instance, the other half."""
+        cut = data.draw(st.integers(1, case.steps - 1), label="steps before the cut")
+        cell, fresh = self.build(case.grid), self.build(case.grid)
+        xs = self.inputs(cell, case)
+        with self.obey("resumes", f"saving the state after step {cut - 1} and going on in a fresh instance"):
+            whole = self.unroll(cell, xs, case)
+            state, zeros = self.start(cell, case)
+            half = drive.unroll(cell, xs[:cut], state, zeros)
+            self.unroll(cell, self.inputs(cell, case._replace(seed=case.seed + 7)), case)
+            carry = drive.returned(half.last.carry, zeros)
+            rest = drive.unroll(fresh, xs[cut:], _through_file(half.last.state), _through_file(carry))
+        for step, y in enumerate(half.ys + rest.ys):
+            what = f"y of step {step}, cut after step {cut - 1},"
+            drive.require_equal(self.rules["resumes"], self.subject, what, y, whole.ys[step])
+
+    @CONTRACT_SETTINGS
+    @given(case=cases())
+    def test_state_form(self, case: Case) -> None:
+        """Constant keys, shapes and dtypes; storage of its own."""
+        cell = self.build(case.grid)
+        with self.obey("state-form", "making the initial state and stepping"):
+            state, carry = self.start(cell, case)
+            again, _ = self.start(cell, case)
+            trace = self.unroll(cell, self.inputs(cell, case), case)
+        owners: dict[int, str] = {}
+        for name, value in [*state.items(), *carry.items(), *again.items()]:
+            storage = value.untyped_storage()
+            if any(stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape, strict=True)):
+                raise self.violation("state-form", f"initial '{name}' is an expanded view, not a tensor of its own")
+            if value.numel() and storage.data_ptr() in owners:
+                found = f"initial '{name}' shares its memory with '{owners[storage.data_ptr()]}'"
+                raise self.violation("state-form", found)
+            owners[storage.data_ptr()] = name
+        for step, out in enumerate(trace.outs):
+            if out.state.keys() != state.keys():
+                found = f"the keys are {sorted(state)} at the start and {sorted(out.state)} after step {step}"
+                raise self.violation("state-form", found)
+            for name, value in out.state.items():
+                was = state[name]
+                if (value.shape, value.dtype) != (was.shape, was.dtype):
+                    form = f"{tuple(was.shape)} {was.dtype} at the start, {tuple(value.shape)} {value.dtype}"
+                    raise self.violation("state-form", f"'{name}' is {form} after step {step}")
+
+    @CONTRACT_SETTINGS
+    @given(case=cases(min_steps=3))
+    def test_state_moves(self, case: Case) -> None:
+        """No entry is still what it was."""
+        cell = self.build(case.grid)
+        with self.obey("state-moves", "stepping"):
+            state, _ = self.start(cell, case)
+            out = self.unroll(cell, self.inputs(cell, case), case).last
+        still = [name for name in state if name in out.state and drive.difference(out.state[name], state[name]) == 0]
+        if still:
+            raise self.violation("state-moves", f"after {case.steps} steps still the initial value: {', '.join(still)}")
+
+    @CONTRACT_SETTINGS
+    @given(case=cases())
+    def test_carry_as_declared(self, case: Case) -> None:
+        """Registers, channels, and passing on."""
+        cell, (_, width) = self.build(case.grid), self.fitting_sizes()
+        declared, said = dict(self.cell_config().carry_ports(width)), dict(cell.carry_spec)
+        if self.transition is None and {k: (p.reads, p.writes) for k, p in declared.items()} != {
+            k: (p.reads, p.writes) for k, p in said.items()
+        }:
+            raise self.violation("carry-as-declared", f"carry_spec is {said}, the config's carry_ports {declared}")
+        state, carry = self.start(cell, case)
+        passing = self.input(cell, case, case.seed, dtype=torch.float64)
+        with self.obey("carry-as-declared", "stepping with a register that the cell does not declare"):
+            out = cell.step(passing, state, {**carry, _FREE: passing})
+        if sorted(out.carry) != sorted({*carry, *(k for k, p in said.items() if p.writes), _FREE}):
+            wanted = sorted({*carry, *said}) or "nothing"
+            raise self.violation(
+                "carry-as-declared",
+                f"step returned the registers {sorted(set(out.carry) - {_FREE}) or 'nothing'} where {wanted} are "
+                f"declared{'' if _FREE in out.carry else ', and dropped one that is not its own'}",
+            )
+        drive.require_equal(
+            self.rules["carry-as-declared"], self.subject, "a register of another node", out.carry[_FREE], passing, 0
+        )
+        without = {name: value for name, value in carry.items() if not said[name].optional}
+        with self.obey("carry-as-declared", "stepping without the registers that are declared optional"):
+            cell.step(passing, state, without)
+        for name, port in said.items():
+            if port.writes and out.carry[name].shape[1] != port.writes:
+                found = f"'{name}' has {out.carry[name].shape[1]} channels where {port.writes} are declared"
+                raise self.violation("carry-as-declared", found)
+
+    @CONTRACT_SETTINGS
+    @given(case=cases())
+    def test_out_key(self, case: Case) -> None:
+        """The entry that rises is in the state."""
+        cell = self.build(case.grid)
+        with self.obey("out-key", f"looking for the state entry '{cell.out_key}'"):
+            for step, out in enumerate(self.unroll(cell, self.inputs(cell, case), case).outs):
+                what = f"state['{cell.out_key}'] against y at step {step}"
+                drive.require_equal(self.rules["out-key"], self.subject, what, out.state[cell.out_key], out.y, 0)
+
+    @CONTRACT_SETTINGS
+    @given(seed=seeds())
+    def test_gradients(self, seed: int) -> None:
+        """Of the last output and of what is carried on, after four steps from zero."""
+        case = Case(2, 4, 5, 6, seed)
+        cell = self.build(case.grid, seed=seed).train()
+        torch.manual_seed(seed)
+        with self.obey("gradients", "taking the gradient of four steps"):
+            last = self.unroll(cell, self.inputs(cell, case), case).last
+            carried = {name: last.carry[name] for name, port in cell.carry_spec.items() if port.writes}
+            dead = drive.dead_parameters(cell, [last.y, *drive.floats(carried)], seed)
+        if dead:
+            raise self.violation("gradients", f"no gradient after {case.steps} steps: {', '.join(dead)}")
+
+    @CONTRACT_SETTINGS
+    @given(seed=st.integers(0, 3))
+    def test_gradcheck(self, seed: int) -> None:
+        """Three steps, with respect to every input, register, state entry and parameter."""
+        case = Case(1, 3, 3, 2, seed)
+        cell = self.build(case.grid, seed=seed)
+        xs = self.inputs(cell, case)
+        state = self.unroll(cell, self.inputs(cell, case._replace(seed=seed + 17)), case).last.state
+        _, carry = self.start(cell, case)
+        fixed = {name: value.detach() for name, value in state.items() if not value.is_floating_point()}
+        moving = {name: value.detach() for name, value in state.items() if value.is_floating_point()}
+        weights = dict(cell.named_parameters())
+
+        def run(*leaves: Tensor) -> tuple[Tensor, ...]:
+            given_in = iter(leaves)
+            own = {f"cell.{name}": next(given_in) for name in weights}
+            sequence = [next(given_in) for _ in xs]
+            kept = {**fixed, **{name: next(given_in) for name in moving}}
+            registers = {name: next(given_in) for name in carry}
+            last: StepOut = functional_call(drive.Unrolled(cell), own, (sequence, kept, registers))
+            return tuple(v for v in (last.y, *last.state.values(), *last.carry.values()) if v.requires_grad)
+
+        leaves = {
+            **{f"the parameter {name}": value for name, value in weights.items()},
+            **{f"x of step {step}": x for step, x in enumerate(xs)},
+            **{f"the state entry '{name}'": value for name, value in moving.items()},
+            **{f"the register '{name}'": value for name, value in carry.items()},
+        }
+        with self.obey("gradcheck", "comparing gradients with finite differences"):
+            drive.gradcheck(run, leaves)
+
+    @CONTRACT_SETTINGS
+    @given(seed=st.integers(0, 3))
+    def test_translation(self, seed: int) -> None:
+        """The same patch at two places of a wide field, and what is seen around it."""
+        if self.position_dependent or self.needs_grid:
+            return
+        case, side, near = Case(1, 2, 40, 43, seed), 5, 4
+        cell = self.build(seed=seed)
+        # With 2 rows and 3 columns on 43 columns a scrambled layout moves by 89 places, a prime.
+        down, right = 2 * self.translation_step, 3 * self.translation_step
+        top, left = 16, 17
+        plain: list[Tensor] = []
+        moved: list[Tensor] = []
+        for x in self.inputs(cell, case):
+            patch = x[..., :side, :side]
+            for sequence, (y0, x0) in ((plain, (top, left)), (moved, (top + down, left + right))):
+                field = torch.zeros_like(x)
+                field[..., y0 : y0 + side, x0 : x0 + side] = patch
+                sequence.append(field)
+        with self.obey("translation", "running a patch at two places of a field"), torch.no_grad():
+            a, b = self.unroll(cell, plain, case).last.y, self.unroll(cell, moved, case).last.y
+        here = a[..., top - near : top + side + near, left - near : left + side + near]
+        top, left = top + down, left + right
+        there = b[..., top - near : top + side + near, left - near : left + side + near]
+        what = f"y around a patch that was moved by {down} rows and {right} columns"
+        drive.require_equal(self.rules["translation"], self.subject, what, there, here, 1e-6)
+
+    @CONTRACT_SETTINGS
+    @given(case=cases())
+    def test_saves(self, case: Case) -> None:
+        """Weights of one instance in another, and a deep copy."""
+        cell, other = self.build(case.grid, seed=case.seed), self.build(case.grid, seed=case.seed + 1)
+        xs = self.inputs(cell, case)
+        with self.obey("saves", "saving the state_dict with safetensors, loading it, and copying the module"):
+            other.load_state_dict(load_tensors(save_tensors(cell.state_dict())), strict=True)
+            wanted, got = self.unroll(cell, xs, case).last.y, self.unroll(other, xs, case).last.y
+            copied = self.unroll(copy.deepcopy(cell), xs, case).last.y
+        drive.require_equal(self.rules["saves"], self.subject, "y of an instance with the loaded weights", got, wanted)
+        drive.require_equal(self.rules["saves"], self.subject, "y of a deep copy", copied, wanted)
+
+    @CONTRACT_SETTINGS
+    @given(case=cases())
+    def test_meta_device(self, case: Case) -> None:
+        """Shapes without numbers."""
+        with self.obey("meta-device", "building on the meta device and stepping there"):
+            cell = self.build(case.grid, device="meta", dtype=torch.float32)
+            elsewhere = [n for n, p in [*cell.named_parameters(), *cell.named_buffers()] if p.device.type != "meta"]
+            state, carry = self.start(cell, case, device="meta", dtype=torch.float32)
+            xs = [x.to("meta", torch.float32) for x in self.inputs(cell, case)]
+            out: StepOut = drive.unroll(cell, xs, state, carry).last
+        if elsewhere:
+            raise self.violation("meta-device", f"not on the device of the site: {', '.join(elsewhere)}")
+        made = {"y": out.y, **{f"state '{k}'": v for k, v in [*state.items(), *out.state.items()]}, **out.carry}
+        if strays := [name for name, value in made.items() if value.device.type != "meta"]:
+            raise self.violation("meta-device", f"not on the device of the input: {', '.join(strays)}")
+
+    @CONTRACT_SETTINGS
+    @given(case=cases(), dtype=st.sampled_from([torch.bfloat16, torch.float64, torch.float32]))
+    def test_dtype(self, case: Case, dtype: torch.dtype) -> None:
+        """What it is built in, and autocast as a trainer uses it."""
+        cell = self.build(case.grid, dtype=dtype)
+        if others := [f"{n} is {p.dtype}" for n, p in cell.named_parameters() if p.dtype != dtype]:
+            raise self.violation("dtype", f"built with {dtype}: {', '.join(others)}")
+        with self.obey("dtype", f"stepping in {dtype}"):
+            state, carry = self.start(cell, case, dtype=dtype)
+            xs = [x.to(dtype) for x in self.inputs(cell, case)]
+            out = drive.unroll(cell, xs, state, carry).last
+        made = {"y": {"y": out.y}, "initial state": state, "state": out.state, "carry": out.carry}
+        for name, tensors in made.items():
+            for part in drive.floats(tensors):
+                if part.dtype != dtype:
+                    raise self.violation("dtype", f"{name} has {part.dtype} in a cell built in {dtype}")
+                if not torch.isfinite(part).all():
+                    raise self.violation("dtype", f"{name} is not finite in {dtype}")
+        cell = self.build(case.grid, dtype=torch.float32)
+        state, carry = self.start(cell, case, dtype=torch.float32)
+        xs = [x.to(torch.float32) for x in self.inputs(cell, case)]
+        with self.obey("dtype", "stepping under autocast to bfloat16"), torch.autocast("cpu", torch.bfloat16):
+            y = drive.unroll(cell, xs, state, carry).last.y
+        if not torch.isfinite(y).all():
+            raise self.violation("dtype", "y is not finite under autocast to bfloat16")
+
+    def test_light_config(self) -> None:
+        """The command line reads configurations and must answer at once."""
+        spec = self.spec()
+        if spec is None:
+            return
+        module = spec.config.partition(":")[0]
+        script = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        if done.returncode:
+            raise self.violation("light-config", done.stderr.strip() or f"{module} imports torch")
+
+
+def registered_norm(config: Any, site: Any) -> Any:
+    """The norm factory of a :class:`~stkit.cells.base.CellSite`: by name, from the installed plugins."""
+    return plugins().resolve("modules", config.name, slot="norm").load_target().from_config(config, site)
+
+
+def _through_file(tensors: Tensors) -> Tensors:
+    """As read from a file, in another order."""
+    loaded = load_tensors(save_tensors({name: value.detach().contiguous().clone() for name, value in tensors.items()}))
+    return dict(sorted(loaded.items(), reverse=True))
