@@ -150,7 +150,7 @@ def load(path: Path, *, recipe_hash: str | None, parts: tuple[str, ...] | None =
 def prune(folder: Path) -> None:
     """Delete all but the best and the :data:`KEPT` newest checkpoints, and what a crash left half-written."""
     keep = {found.name for pointer in ("latest", "best") if (found := find(folder, pointer)) is not None}
-    steps = sorted(entry for entry in folder.glob("step-*") if entry.is_dir())
+    steps = sorted((entry for entry in folder.glob("step-*") if entry.is_dir()), key=_step_of)
     keep.update(entry.name for entry in steps[-KEPT:])
     for entry in [*steps, *folder.glob(".step-*")]:
         if entry.name not in keep:
@@ -200,6 +200,11 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: not a JSON object")
     return content
+
+
+def _step_of(entry: Path) -> int:
+    number = entry.name.removeprefix("step-")
+    return int(number) if number.isdecimal() else -1
 
 
 def _present(folder: Path) -> str:
