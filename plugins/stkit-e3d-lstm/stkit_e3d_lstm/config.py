@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from stkit.api import CarryPort, CellConfig, Component, ComponentConfig, ModuleConfig
 
@@ -38,15 +38,6 @@ class E3DLSTMConfig(CellConfig):
     def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
         """The memory ``m`` comes in and goes out with the layer's width."""
         return {"m": CarryPort(reads=width, writes=width)}
-
-    def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
-        """The memory must arrive with the layer's width."""
-        arriving = carry_in.get("m", width)
-        if arriving != width:
-            yield (
-                f"the memory m arrives with {arriving} channels where {width} are due: "
-                "give all e3d_lstm layers one width"
-            )
 
 
 class FrameWindowConfig(CellConfig):
@@ -82,16 +73,15 @@ class RecallConfig(ModuleConfig):
     region: int | None = Field(None, ge=1)
     """For large grids: side in cells of the squares inside which attention stays; null: the whole grid."""
 
-    @model_validator(mode="after")
-    def _one_way_to_save(self) -> Self:
-        if self.pool > 1 and self.region is not None:
-            raise ValueError("'pool' and 'region' are two ways to save the same cost: choose one")
-        return self
-
     @property
     def room(self) -> int:
         """Memories that there is room for."""
         return self.maximum if self.tau is None else self.tau
+
+    def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
+        """One way to save is enough."""
+        if self.pool > 1 and self.region is not None:
+            yield "'pool' and 'region' of recall are two ways to save the same cost: choose one"
 
 
 class Conv3dHeadConfig(ComponentConfig):
