@@ -127,7 +127,7 @@ def note_loss(training: Training, result: StepResult, display: ProgressDisplay) 
     training.loss_sum += result.loss
     training.loss_steps += 1
     display.advance(training.step, training.loss_sum / training.loss_steps)
-    if not due(training, "log"):
+    if not (due(training, "log") or training.step == training.recipe.train.steps):
         return
     loss = training.loss_sum / training.loss_steps
     training.loss_sum, training.loss_steps = 0.0, 0
