@@ -29,7 +29,7 @@ class Problem:
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``; line and column from 1."""
-        in_file = self.mark is not None and self.mark.source.is_file
+        in_file = self.mark is not None and self.mark.source.is_file and self.mark.line >= 0
         return {
             "source": self.mark.source.label if self.mark else None,
             "line": self.mark.line + 1 if self.mark and in_file else None,

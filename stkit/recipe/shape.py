@@ -14,7 +14,9 @@ from stkit.recipe.problem import Problem, refuse
 from stkit.recipe.tree import Mark, Node, Path, descend, plain
 
 _MISSING = "is missing"
-_OVERLAY_NOTE = "this looks like an overlay: put it on a recipe, as in `predrnn-sst+{name}`"
+_OVERLAY_NOTE = (
+    "{sections} are missing; if this is an overlay, put it on a recipe, as in `stkit recipe predrnn-sst+{name}`"
+)
 
 
 def check_shape(tree: Node, name: str, before: Iterable[Problem] = ()) -> Recipe:
@@ -42,6 +44,8 @@ def check_shape(tree: Node, name: str, before: Iterable[Problem] = ()) -> Recipe
 def locate(tree: Node, path: Path, *, key: bool = False) -> Mark:
     """Where the value (or the key) at a path was written; of its nearest ancestor if it was not."""
     node, reached = descend(tree, path)
+    if path and not reached:
+        return node.mark._replace(line=-1)
     return node.key if node.key is not None and (key or reached != path) else node.mark
 
 
@@ -54,17 +58,11 @@ def _explain_all(errors: Iterable[Any], tree: Node, name: str, told: set[Path]) 
         if not follows and path not in told:
             grouped.setdefault(path, []).append(error)
     problems = [_explain(path, group, tree) for path, group in grouped.items()]
-    missing = [p for p in problems if p.message == _MISSING and len(p.path) == 1]
-    if missing and not any(section in tree.value for section in ("data", "model")):
-        sections = ", ".join(str(p.path[0]) for p in missing)
-        note = (
-            f"{_MISSING}; {_OVERLAY_NOTE.format(name=name)}" if len(missing) == 1 else _OVERLAY_NOTE.format(name=name)
-        )
-        verb = "" if len(missing) == 1 else "are missing; "
-        problems = [
-            Problem(f"{sections} {verb}{note}", (), missing[0].mark),
-            *(p for p in problems if p not in missing),
-        ]
+    sections = [str(p.path[0]) for p in problems if p.message == _MISSING and len(p.path) == 1]
+    if len(sections) > 1:
+        note = _OVERLAY_NOTE.format(sections=" and ".join(sections), name=name)
+        whole = Problem(note, (), tree.mark._replace(line=-1))
+        problems = [whole, *(p for p in problems if p.message != _MISSING)]
     return problems
 
 

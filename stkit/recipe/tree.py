@@ -27,7 +27,7 @@ class Source:
 
 
 class Mark(NamedTuple):
-    """A place in a source; line and column from 0."""
+    """A place in a source; line and column from 0. Line -1 is the source as a whole."""
 
     source: Source
     line: int = 0
@@ -35,7 +35,8 @@ class Mark(NamedTuple):
     length: int = 1
 
     def __str__(self) -> str:
-        return f"{self.source.label}:{self.line + 1}:{self.column + 1}" if self.source.is_file else self.source.label
+        in_line = self.source.is_file and self.line >= 0
+        return f"{self.source.label}:{self.line + 1}:{self.column + 1}" if in_line else self.source.label
 
     def excerpt(self) -> str:
         """The line with a caret under the place; empty where there is none to show."""
@@ -101,7 +102,9 @@ def merge(below: Node, above: Node) -> Node:
     for key, child in high.items():
         merged[key] = merge(merged[key], child) if key in merged else child
     both = isinstance(low, Positions) and isinstance(high, Positions)
-    return Node(Positions(merged) if both else merged, above.mark, above.key)
+    # What is missing in a mapping is told at a file where there is one.
+    shown = above if above.mark.source.is_file or not below.mark.source.is_file else below
+    return Node(Positions(merged) if both else merged, shown.mark, shown.key)
 
 
 def _merge_positions(below: Node, above: Node) -> Node:

@@ -15,6 +15,7 @@ from stkit.recipe.problem import refuse
 from stkit.recipe.sections.data import SplitConfig
 from stkit.recipe.sections.train import ReverseScheduledSampling
 from stkit.recipe.tree import Path
+from stkit.train.sense import training_problems
 
 if TYPE_CHECKING:
     from stkit.recipe.loaded import LoadedRecipe
@@ -34,7 +35,7 @@ def check_sense(loaded: LoadedRecipe) -> None:
         RecipeError: with every problem found, each with its place.
     """
     recipe = loaded.recipe
-    checks = (_split(recipe.data.split), _model(recipe), _train(recipe), _metrics(recipe))
+    checks = (_split(recipe.data.split), _model(recipe), _train(recipe), training_problems(recipe), _metrics(recipe))
     refuse(loaded.problem(path, message) for found in checks for path, message in found)
 
 
