@@ -74,8 +74,20 @@ class Scores:
     metrics: Mapping[str, ScoreInfo]
     variables: Mapping[str, VariableScores]
     verdict: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Name, licence and citation of the data, where they are known."""
     skill_convention: str = "1 - MSE / MSE of the baseline, on the same cells; 0: as good as it, 1: perfect"
     split: str = field(default="test", init=False)
+
+    @property
+    def finding(self) -> str:
+        """What was found: the verdict without its last sentence."""
+        return self.verdict.rpartition(". ")[0] + "." if ". " in self.verdict else self.verdict
+
+    @property
+    def worth(self) -> str:
+        """What the finding is worth: the last sentence of the verdict."""
+        return self.verdict.rpartition(". ")[2] if ". " in self.verdict else ""
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -105,6 +117,7 @@ class Scores:
                 for name, variable in self.variables.items()
             },
             "skill_convention": self.skill_convention,
+            "data": dict(self.data),
         }
 
     @classmethod
@@ -136,6 +149,7 @@ class Scores:
                 for name, variable in content["variables"].items()
             },
             verdict=content["verdict"],
+            data=content["data"],
             skill_convention=content["skill_convention"],
         )
 
@@ -171,27 +185,29 @@ def _variable_dict(variable: VariableScores) -> dict[str, Any]:
 
 def best_at(values: Mapping[str, PerLead], better: str, lead: int) -> frozenset[str]:
     """The forecasts whose number at a lead (from 0) is the best, as it is printed; empty where none is defined."""
-    known = {name: row[lead] for name, row in values.items() if row[lead] is not None}
-    if not known:
-        return frozenset()
-    ranks = {name: _rank(value, better) for name, value in known.items() if value is not None}
     # Numbers that look the same in the table are equally good there.
-    best = float(number_text(min(ranks.values())))
-    return frozenset(name for name, rank in ranks.items() if float(number_text(rank)) == best)
+    places = decimals(values)
+    ranks = {name: round(_rank(row[lead], better), places) for name, row in values.items() if row[lead] is not None}
+    best = min(ranks.values(), default=math.inf)
+    return frozenset(name for name, rank in ranks.items() if rank == best)
 
 
-def _rank(value: float, better: str) -> float:
+def _rank(value: float | None, better: str) -> float:
+    assert value is not None
     return {"lower": value, "higher": -value, "zero": abs(value)}[better]
 
 
-def number_text(value: float | None) -> str:
-    """Three significant figures, as in a table; a dash where the number is not defined."""
-    if value is None:
-        return "–"
-    if value == 0 or not math.isfinite(value):
-        return f"{value:.3f}" if value == 0 else str(value)
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{digits}f}" if digits <= 6 else f"{value:.2e}"
+def decimals(values: Mapping[str, PerLead]) -> int:
+    """Decimal places for a table: three significant figures for the number in its middle."""
+    sizes = sorted(abs(value) for row in values.values() for value in row if value)
+    if not sizes:
+        return 3
+    return min(max(0, 2 - math.floor(math.log10(sizes[len(sizes) // 2]))), 9)
+
+
+def number_text(value: float | None, places: int = 3) -> str:
+    """A number in a table; a dash where it is not defined."""
+    return "–" if value is None else f"{value:.{places}f}".replace("-", "−")
 
 
 def finite(values: Any) -> PerLead:

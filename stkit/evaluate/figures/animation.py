@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from stkit.evaluate.figures.canvas import THEMES, WIDE, Drawn, Format, Theme, file_name, new_figure, style
+from stkit.evaluate.figures.canvas import THEMES, WIDE, Drawn, Format, Theme, file_name, new_figure, stem_of, style
 from stkit.evaluate.figures.panel import FIELD_MAP, Scale, hide_ticks, is_wide, show
 from stkit.evaluate.figures.shown import Shown, with_unit
 from stkit.run.files import write_bytes
@@ -24,7 +24,7 @@ _MOST_FRAMES = 40
 def draw_animation(folder: Path, shown: Shown, variable: int) -> Drawn:
     """Draw the animation of one variable of one window into ``folder``, and its last frame as a still."""
     name = shown.variables[variable].name
-    stem = f"animation-{name}-{shown.number}"
+    stem = stem_of("animation", name, shown.number)
     for theme in THEMES:
         with style(theme, _FORMAT):
             frames = _frames(shown, variable, theme)
@@ -105,6 +105,13 @@ def _image(figure: Figure) -> Image.Image:
 def _gif(frames: list[Image.Image]) -> bytes:
     """One palette for all frames, so that colours do not flicker."""
     palette = frames[-1].quantize(colors=255, method=Image.Quantize.MEDIANCUT)
+    # Quantisation averages similar colours; the paper must stay exactly what it is around the image.
+    colours, corner = palette.getpalette() or [], palette.getpixel((0, 0))
+    assert isinstance(corner, int)
+    paper = frames[-1].getpixel((0, 0))
+    assert isinstance(paper, tuple)
+    colours[3 * corner : 3 * corner + 3] = [int(part) for part in paper]
+    palette.putpalette(colours)
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [_MILLISECONDS] * (len(indexed) - 1) + [_LAST_MILLISECONDS]
     stream = io.BytesIO()

@@ -6,6 +6,7 @@ Figures are made without pyplot, so nothing is kept open and no display is neede
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,6 +134,11 @@ def png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
+
+
+def stem_of(kind: str, *parts: object) -> str:
+    """A figure's stem: what it shows, safe as a file name."""
+    return "-".join([kind, *(re.sub(r"[^A-Za-z0-9._]+", "_", str(part)) for part in parts)])
 
 
 def file_name(stem: str, theme: Theme, form: Format, suffix: str = "png") -> str:

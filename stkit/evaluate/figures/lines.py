@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure
+from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.figures.shown import lead_axis, with_unit
 from stkit.evaluate.scores import PerLead, Scores
 from stkit.evaluate.verdict import spoken
@@ -24,7 +24,7 @@ _FULL_RANGE_FACTOR = 20.0
 
 def draw_scores(folder: Path, scores: Scores, variable: str) -> Drawn:
     """Draw the scores of one variable against lead time into ``folder``."""
-    stem = f"scores-{variable}"
+    stem = stem_of("scores", variable)
     draw(folder, stem, lambda theme, form: _scores_figure(scores, variable, theme, form))
     panels = [title for title, _, _ in _panels(scores, variable)]
     return Drawn(

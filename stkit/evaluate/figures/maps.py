@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stkit.evaluate.figures.canvas import WIDE, Drawn, Format, Theme, draw, new_figure
+from stkit.evaluate.figures.canvas import WIDE, Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.figures.panel import ERROR_MAP, FIELD_MAP, Scale, hide_ticks, is_wide, show
 from stkit.evaluate.figures.shown import Shown, with_unit
 
@@ -23,7 +23,7 @@ _BAR_INCHES = 0.1
 def draw_maps(folder: Path, shown: Shown, variable: int) -> Drawn:
     """Draw the maps of one variable of one window into ``folder``."""
     name = shown.variables[variable].name
-    stem = f"maps-{name}-{shown.number}"
+    stem = stem_of("maps", name, shown.number)
     draw(folder, stem, lambda theme, form: _figure(shown, variable, theme, form))
     unit = shown.variables[variable].units
     return Drawn(

@@ -1,0 +1,68 @@
+"""Tables of scores by lead time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stkit.evaluate.figures.shown import steps_text, unit_text, with_unit
+from stkit.evaluate.report.html import Markup, join, text
+from stkit.evaluate.scores import PerLead, Scores, best_at, decimals, number_text
+from stkit.evaluate.verdict import spoken
+
+_FEW_LEADS = 4
+
+
+def score_tables(scores: Scores, variable: str) -> Markup:
+    """A table for each score, and the skill, of one variable."""
+    found = scores.variables[variable]
+    tables = []
+    for name, info in scores.metrics.items():
+        values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
+        unit = info.unit.replace("{u}", unit_text(found.units) or "1")
+        tables.append(_table(scores, values, with_unit(info.label, unit), f"{info.convention}.", better=info.better))
+    if found.skill:
+        # Skill stands second: it is what the verdict is about.
+        skill = _table(scores, found.skill, "Skill of the model against", f"{scores.skill_convention}.", better=None)
+        tables.insert(1, skill)
+    least = "22rem" if len(scores.lead_steps) <= _FEW_LEADS else "100%"
+    return Markup(f'<div class="tables" style="--least: {least}">\n{join(tables)}\n</div>')
+
+
+def _table(scores: Scores, values: Mapping[str, PerLead], title: str, convention: str, *, better: str | None) -> Markup:
+    leads = [steps_text(lead, scores.lead_unit) for lead in scores.lead_steps]
+    head = "".join(f'<th scope="col">{text(lead)}</th>' for lead in leads)
+    best = [best_at(values, better, lead) if better else frozenset() for lead in range(len(leads))]
+    places = decimals(values)
+    rows = []
+    for name, row in values.items():
+        cells = "".join(
+            _cell(value, places, best=name in best[lead], signed=better is None) for lead, value in enumerate(row)
+        )
+        kind = ' class="model"' if name == "model" else ""
+        rows.append(f'<tr{kind}><th scope="row">{text(spoken(name))}</th>{cells}</tr>')
+    body = "\n".join(rows)
+    return Markup(
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{text(title)}"><table>\n'
+        f"<caption><b>{text(title)}</b><span>{text(_sentence(convention))}</span></caption>\n"
+        f'<thead><tr><th scope="col">lead time</th>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    )
+
+
+def _cell(value: float | None, places: int, *, best: bool, signed: bool) -> str:
+    shown = signed_text(value) if signed else number_text(value, places)
+    if best:
+        return f'<td class="best">{text(shown)}<span class="hidden"> (best)</span></td>'
+    if value is None:
+        return f'<td><span aria-label="not defined">{text(shown)}</span></td>'
+    return f'<td class="worse">{text(shown)}</td>' if signed and value < 0 else f"<td>{text(shown)}</td>"
+
+
+def signed_text(value: float | None) -> str:
+    """Two decimals with a sign."""
+    if value is None:
+        return number_text(None)
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,37 @@
+"""Write ``report.html`` and ``CARD.md`` of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stkit.evaluate.figures.lines import draw_loss, draw_scores
+from stkit.evaluate.report.card import card
+from stkit.evaluate.report.page import page
+from stkit.evaluate.report.record import read, read_index
+from stkit.run.directory import RunDirectory
+from stkit.run.files import write_text
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Write the report and the model card from what the run directory holds; the data are not needed.
+
+    Charts of scores and loss are drawn anew; the maps and animations are those that the evaluation drew.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        UsageError: a file of the run cannot be read.
+        RunFailed: the disk is full.
+    """
+    record = read(run)
+    drawn = []
+    if record.scores is not None:
+        drawn += [draw_scores(run.figures, record.scores, variable) for variable in record.scores.variables]
+    drawn += read_index(run.figures)
+    loss = draw_loss(run.figures, record.metrics, record.about.get("best_step"))
+    if loss is not None:
+        drawn.append(loss)
+    write_text(run.report, page(record, drawn))
+    write_text(run.card, card(record))
+    return run.report
