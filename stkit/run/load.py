@@ -1,0 +1,243 @@
+"""A trained forecaster from its run directory: physical units in, physical units out.
+
+Axes: ``B`` batch, ``T`` time, ``C`` variables, ``K`` known inputs, ``H`` rows, ``W`` columns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from stkit.data.calendar import Times
+from stkit.data.pipeline import Pipeline
+from stkit.errors import CheckpointError, DataError
+from stkit.recipe import Recipe
+from stkit.recipe import load as load_recipe
+from stkit.run.directory import RunDirectory
+from stkit.stacks.build import build_forecaster
+from stkit.stacks.forecaster import Forecaster, StreamState
+from stkit.train import checkpoint as checkpoints
+
+
+class TrainedStream(NamedTuple):
+    """Where a stream of observations stands."""
+
+    forecast: Tensor
+    """``B C H W``, physical units: the forecast of the next frame; NaN where the variable does not count."""
+    model: StreamState
+    """The model's own state."""
+    observed: Tensor
+    """``B T C H W``, physical units: the last frames that came."""
+    times: Times | None
+    """``B T``: their times."""
+    missed: int
+    """Frames since then that did not come."""
+
+
+class TrainedForecaster:
+    """A model with the pipeline it was trained with.
+
+    Example:
+        >>> forecaster = stkit.load("runs/predrnn-sst/20250101-120000")
+        >>> forecast = forecaster(context, horizon=3, times=times)      # B T C H W [degC] -> B 3 C H W [degC]
+        >>> stream = forecaster.warm(context, times)
+        >>> forecast, stream = forecaster.step(frame, stream)
+
+    Attributes:
+        forecaster: the module itself, in model space.
+        pipeline: physical units to model space and back.
+        recipe: what it was trained by.
+        trained_steps: optimiser steps of the weights.
+    """
+
+    def __init__(self, forecaster: Forecaster, pipeline: Pipeline, recipe: Recipe, trained_steps: int) -> None:
+        self.forecaster = forecaster.eval()
+        self.pipeline = pipeline
+        self.recipe = recipe
+        self.trained_steps = trained_steps
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and the forecasts come out."""
+        return next(self.forecaster.parameters()).device
+
+    def to(self, device: torch.device | str) -> TrainedForecaster:
+        """Move it; returns itself."""
+        self.forecaster.to(device)
+        self.pipeline = self.pipeline.to(device)
+        return self
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        context: Tensor | ArrayLike,
+        horizon: int,
+        *,
+        times: ArrayLike | None = None,
+        target_times: ArrayLike | None = None,
+    ) -> Tensor:
+        """Forecast ``horizon`` frames: ``B horizon C H W`` in physical units, NaN where a variable does not count.
+
+        Args:
+            context: ``B T C H W`` (or ``T C H W``: a batch of one), physical units, NaN where there is no value.
+            horizon: frames to forecast; any number.
+            times: of the context, ``B T`` or ``T``, what NumPy reads as datetime64; null only for fields without times.
+            target_times: ``B horizon`` or ``horizon``; null: the regular steps after the context.
+
+        Raises:
+            DataError: the grid or the variables are not those of the training, or times are missing.
+        """
+        fields, when = self._observed(context, times)
+        ahead = self._times(target_times, fields.shape[0], horizon, "target_times")
+        if ahead is None and when is not None:
+            ahead = self.pipeline.target_times(when, horizon)
+        known = self._known(ahead, fields.shape[0], horizon)
+        base = self.pipeline.base(fields, when, horizon, ahead)
+        said = self.forecaster(self._inputs(fields, when), horizon, known=known, base=base)
+        return self.pipeline.inverse(said, ahead)
+
+    @torch.no_grad()
+    def warm(self, context: Tensor | ArrayLike, times: ArrayLike | None = None) -> TrainedStream:
+        """Take in a context, as in a call; ``.forecast`` is the next frame's.
+
+        Raises:
+            DataError: as a call.
+        """
+        fields, when = self._observed(context, times)
+        ahead = None if when is None else self.pipeline.target_times(when, 1)
+        known = self._known(ahead, fields.shape[0], 1)
+        base = self.pipeline.base(fields, when, 1, ahead)
+        state = self.forecaster.warm(
+            self._inputs(fields, when), next_known=known[:, 0], base=None if base is None else base[:, 0]
+        )
+        return self._stream(state, fields, when, 0)
+
+    @torch.no_grad()
+    def step(self, frame: Tensor | ArrayLike | None, state: TrainedStream) -> tuple[Tensor, TrainedStream]:
+        """Take in the next frame of a stream, ``B C H W`` in physical units, and forecast the one after it.
+
+        Args:
+            frame: null: it did not come, and its forecast stands in for it.
+            state: where the stream stands.
+
+        Returns:
+            The forecast ``B C H W`` of the frame after ``frame``, and the stream's new state.
+
+        Raises:
+            DataError: as a call.
+        """
+        observed, times, missed = state.observed, state.times, state.missed
+        now = None if times is None else self.pipeline.target_times(times, missed + 1)[:, -1:]
+        inside = None
+        if frame is None:
+            missed += 1
+        else:
+            came = self._checked(
+                torch.as_tensor(np.asarray(frame) if not isinstance(frame, Tensor) else frame)[:, None]
+            )
+            inside = self.pipeline.forward(came, now)[:, 0]
+            kept = self.recipe.data.input_steps - 1
+            observed = torch.cat([observed[:, observed.shape[1] - min(kept, observed.shape[1]) :], came], dim=1)
+            if times is not None and now is not None:
+                times = np.concatenate([times, now], axis=1)[:, -observed.shape[1] :]
+            missed = 0
+        ahead = None if times is None else self.pipeline.target_times(times, missed + 1)
+        base = self.pipeline.base(observed, times, missed + 1, ahead)
+        batch = observed.shape[0]
+        _, model = self.forecaster.step(
+            inside,
+            state.model,
+            known=self._known(now, batch, 1)[:, 0],
+            next_known=self._known(None if ahead is None else ahead[:, -1:], batch, 1)[:, 0],
+            base=None if base is None else base[:, -1],
+        )
+        stream = self._stream(model, observed, times, missed)
+        return stream.forecast, stream
+
+    def _stream(self, model: StreamState, observed: Tensor, times: Times | None, missed: int) -> TrainedStream:
+        ahead = None if times is None else self.pipeline.target_times(times, missed + 1)[:, -1:]
+        forecast = self.pipeline.inverse(model.forecast[:, None], ahead)[:, 0]
+        return TrainedStream(forecast, model, observed, times, missed)
+
+    def _observed(self, context: Tensor | ArrayLike, times: ArrayLike | None) -> tuple[Tensor, Times | None]:
+        fields = context if isinstance(context, Tensor) else torch.as_tensor(np.asarray(context))
+        if fields.ndim == 4:
+            fields = fields[None]
+        fields = self._checked(fields)
+        when = self._times(times, fields.shape[0], fields.shape[1], "times")
+        if when is None and self.pipeline.step is not None:
+            raise DataError("the model was trained on fields with times: give the times of the context")
+        return fields, when if self.pipeline.step is not None else None
+
+    def _checked(self, fields: Tensor) -> Tensor:
+        grid, names = self.pipeline.grid, [variable.name for variable in self.pipeline.variables]
+        if fields.ndim != 5 or fields.shape[1] < 1 or fields.shape[2:] != (len(names), *grid.shape):
+            raise DataError(
+                f"expected fields B T {len(names)} {grid.height} {grid.width} (the variables {', '.join(names)} on the "
+                f"grid of the training), received the shape {tuple(fields.shape)}"
+            )
+        return fields.to(self.device, torch.float32)
+
+    def _times(self, times: ArrayLike | None, batch: int, count: int, what: str) -> Times | None:
+        if times is None:
+            return None
+        given: NDArray[np.datetime64] = np.asarray(times, dtype="datetime64[ns]")
+        if given.shape not in ((count,), (batch, count)):
+            raise DataError(f"{what}: expected {count} times, or {batch} x {count}, received the shape {given.shape}")
+        return np.broadcast_to(given, (batch, count))
+
+    def _known(self, times: Times | None, batch: int, count: int) -> Tensor:
+        known = self.pipeline.known(times, count)
+        return known if times is not None else known.expand(batch, *known.shape)
+
+    def _inputs(self, fields: Tensor, times: Times | None) -> Tensor:
+        known = self._known(times, *fields.shape[:2])
+        return torch.cat([self.pipeline.forward(fields, times), known], dim=2)
+
+
+def load(
+    path: str | Path,
+    *,
+    weights: Literal["best", "latest"] = "best",
+    device: torch.device | str | None = None,
+) -> TrainedForecaster:
+    """The trained forecaster of a run. Nothing is unpickled, so that a run from elsewhere can be loaded.
+
+    Args:
+        path: the run directory, or one checkpoint in it.
+        weights: the best ones on the validation part, or the latest; averaged ones where the run has them.
+        device: where to; null: the CPU.
+
+    Raises:
+        UsageError: it is no run directory.
+        CheckpointError: there is no checkpoint, or it is damaged, or it belongs to another recipe.
+    """
+    place = Path(path)
+    chosen: Path | None = None
+    if (place / "manifest.json").is_file():
+        chosen, place = place, place.parent.parent
+    run = RunDirectory.open(place)
+    loaded = load_recipe(str(run.path))
+    if chosen is None:
+        chosen = checkpoints.find(run.checkpoints, weights) or checkpoints.find(run.checkpoints, "latest")
+    if chosen is None:
+        raise CheckpointError(f"{run.checkpoints}: no checkpoint yet")
+    saved = checkpoints.load(chosen, recipe_hash=loaded.hash, parts=("model", "ema"))
+    pipeline = Pipeline.load(run.pipeline)
+    forecaster = build_forecaster(
+        loaded.recipe.model,
+        in_channels=pipeline.state_channels + pipeline.known_channels,
+        out_channels=pipeline.state_channels,
+        grid=pipeline.grid.shape,
+    )
+    part = "ema" if saved.tensors.get("ema") else "model"
+    found = saved.tensors.get(part, {})
+    checkpoints.check_shapes(found, forecaster.state_dict(), chosen / f"{part}.safetensors")
+    forecaster.load_state_dict(found)
+    trained = TrainedForecaster(forecaster, pipeline, loaded.recipe, saved.step)
+    return trained.to(device) if device is not None else trained
