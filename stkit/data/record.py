@@ -57,7 +57,7 @@ class Record(ABC):
 
 @dataclass(frozen=True)
 class SpanRecord(Record):
-    """The steps ``start`` to ``stop`` (exclusive) of a source."""
+    """The steps ``start`` to ``stop`` (exclusive) of a source; what its mask hides is missing."""
 
     source: FieldSource
     start: int
@@ -75,11 +75,14 @@ class SpanRecord(Record):
 
     def __iter__(self) -> Iterator[Piece]:
         times = self.source.times
+        mask = None if self.source.mask is None else torch.from_numpy(self.source.mask)
         jumps = set() if times is None else {int(i) + 1 for i in breaks(times)}
         borders = [self.start, *sorted(j for j in jumps if self.start < j < self.stop), self.stop]
         for first, last in itertools.pairwise(borders):
             for start, stop in self.source.pieces(first, last):
                 fields = torch.from_numpy(np.array(self.source.read(start, stop)))
+                if mask is not None:
+                    fields = torch.where(mask, fields, torch.nan)
                 follows = start > self.start and start not in jumps
                 yield Piece(fields, None if times is None else times[start:stop], follows)
 

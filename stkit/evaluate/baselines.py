@@ -21,6 +21,7 @@ from stkit.data.source import Fields
 from stkit.errors import DataError
 from stkit.evaluate.climatology import Climatology as Normal
 from stkit.evaluate.climatology import ClimatologyKind, suitable_kind
+from stkit.recipe.sections.data import DataConfig
 
 Context = Float[Tensor, "*B T C H W"]
 Forecast = Float[Tensor, "*B N C H W"]
@@ -153,7 +154,8 @@ class DampedAnomaly(Climatology):
 
     Args:
         kind: of climatology, as in :class:`Climatology`.
-        longest_lag: the largest lag, in steps, that is estimated; a longer lead is damped by that of the largest.
+        longest_lag: the largest lag, in steps, that is estimated; beyond it the damping goes on at the rate at which it
+            got there.
     """
 
     name = "damped_anomaly"
@@ -184,9 +186,13 @@ class DampedAnomaly(Climatology):
         slope = self.slope.to(context)
         count = _count(target_times)
         lead = torch.arange(1, count + 1, device=context.device).view(count, 1, 1, 1)
-        lag = (age.unsqueeze(-4) + lead).clamp(max=len(slope) - 1)
+        lag = age.unsqueeze(-4) + lead
+        longest = len(slope) - 1
         channel = torch.arange(slope.shape[1], device=context.device).view(-1, 1, 1)
-        return normal + slope[lag, channel] * anomaly.unsqueeze(-4)
+        damping = slope[lag.clamp(max=longest), channel]
+        beyond = lag > longest
+        damping = torch.where(beyond, damping.clamp(min=0) ** (lag / longest), damping)
+        return normal + damping * anomaly.unsqueeze(-4)
 
     def state(self) -> dict[str, Tensor]:
         """See :meth:`Baseline.state`."""
@@ -202,6 +208,20 @@ class DampedAnomaly(Climatology):
 
 BASELINES: Mapping[str, type[Baseline]] = {kind.name: kind for kind in (Persistence, Climatology, DampedAnomaly)}
 """By the name that recipes use."""
+
+
+def make_baseline(name: str, data: DataConfig) -> Baseline:
+    """The baseline that fits a recipe's data: it shares the climatology of the transforms, and its lags suffice.
+
+    Args:
+        name: ``persistence``, ``climatology`` or ``damped_anomaly``.
+        data: the recipe's ``data:`` section.
+    """
+    anomaly = data.transforms.anomaly
+    kind = None if anomaly == "none" else anomaly
+    if name == DampedAnomaly.name:
+        return DampedAnomaly(kind, longest_lag=data.input_steps + data.horizon)
+    return Climatology(kind) if name == Climatology.name else BASELINES[name]()
 
 
 def latest(context: Context) -> tuple[Float[Tensor, "*B C H W"], Int[Tensor, "*B C H W"]]:

@@ -1,0 +1,62 @@
+"""Inputs that are known for the future too: the season and the mask.
+
+Axes: ``B`` any leading axes, ``T`` time, ``K`` known channels, ``H`` rows, ``W`` columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from stkit.data.box import Box, crop
+from stkit.data.calendar import Times, year_phase
+from stkit.errors import DataError
+
+Known = Literal["calendar", "mask"]
+
+_CHANNELS: dict[Known, tuple[str, ...]] = {"calendar": ("season_sin", "season_cos"), "mask": ("mask",)}
+
+
+def known_names(extra_inputs: Sequence[Known]) -> tuple[str, ...]:
+    """The known channels, in order."""
+    return tuple(name for extra in extra_inputs for name in _CHANNELS[extra])
+
+
+def known_inputs(
+    extra_inputs: Sequence[Known],
+    valid: Bool[Tensor, "C H W"],
+    times: Times | None,
+    count: int,
+    box: Box | None = None,
+) -> Float[Tensor, "*B T K H W"]:
+    """Sine and cosine of the season (the same in every cell), and 1 on cells where any variable counts.
+
+    Args:
+        extra_inputs: which, in this order.
+        valid: where each variable counts.
+        times: ``*B T``; None only where no calendar is asked for.
+        count: ``T``.
+        box: the part of the grid; None for all of it.
+
+    Raises:
+        DataError: if the calendar is asked of fields without times.
+    """
+    mask = crop(valid.any(0), box)
+    lead = (count,) if times is None else times.shape
+    channels: list[Tensor] = []
+    for extra in extra_inputs:
+        if extra == "mask":
+            channels.append(mask.float().expand(*lead, *mask.shape))
+            continue
+        if times is None:
+            raise DataError("extra_inputs: 'calendar' needs times, but the fields have none")
+        angle = torch.from_numpy(2 * np.pi * year_phase(times)).to(mask.device)
+        channels += [wave.float()[..., None, None].expand(*lead, *mask.shape) for wave in (angle.sin(), angle.cos())]
+    if not channels:
+        return torch.zeros(*lead, 0, *mask.shape, device=mask.device)
+    return torch.stack(channels, dim=-3)

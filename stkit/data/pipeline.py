@@ -1,0 +1,241 @@
+"""Everything between fields in physical units and a model's tensors, fitted once and kept beside the weights.
+
+Axes: ``B`` any leading axes, ``T`` time, ``N`` lead times, ``C`` variables, ``K`` known channels, ``H`` rows, ``W``
+columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from stkit.data.box import Box, crop
+from stkit.data.calendar import Times, following
+from stkit.data.known import Known, known_inputs, known_names
+from stkit.data.record import Record
+from stkit.data.source import Grid, Variable
+from stkit.data.transforms import Frames, Transform, fit_transforms
+from stkit.errors import DataError
+from stkit.evaluate.baselines import Baseline, make_baseline
+from stkit.recipe.sections.data import DataConfig
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Fields in, tensors out, and back.
+
+    Attributes:
+        variables: one for each channel.
+        grid: the whole grid that it was fitted on.
+        valid: ``C H W``, False on land and wherever the training part never had a value.
+        transforms: applied in order going in.
+        departure: the baseline whose departure is forecast, None where the field itself is.
+        extra_inputs: known inputs.
+        input_steps: frames the model is given.
+        horizon: frames it is trained to forecast.
+        step: the record's typical time step, None where it has no times.
+    """
+
+    variables: tuple[Variable, ...]
+    grid: Grid
+    valid: Bool[Tensor, "C H W"]
+    transforms: tuple[Transform, ...]
+    departure: Baseline | None
+    extra_inputs: tuple[Known, ...]
+    input_steps: int
+    horizon: int
+    step: np.timedelta64 | None
+
+    @classmethod
+    def fit(
+        cls,
+        config: DataConfig,
+        record: Record,
+        variables: Sequence[Variable],
+        grid: Grid,
+        mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None,
+        step: np.timedelta64 | None = None,
+    ) -> Pipeline:
+        """Fit everything on the training record.
+
+        Args:
+            config: what is asked for.
+            record: the training part.
+            variables: one for each channel.
+            grid: the horizontal grid.
+            mask: ``H W``, the cells that the data set declares to count; None: all that have a value in training.
+            step: the typical time step.
+
+        Raises:
+            DataError: if a variable has no value in the training part, or the record does not suffice.
+        """
+        valid = torch.zeros(record.shape, dtype=torch.bool)
+        for piece in record:
+            valid |= piece.fields.isfinite().any(0)
+        if mask is not None:
+            valid &= torch.from_numpy(mask)
+        for variable, found in zip(variables, valid, strict=True):
+            if not found.any():
+                where = " within the mask" if mask is not None else ""
+                raise DataError(f"{variable.name}: every value of the training part{where} is missing (NaN)")
+        departure: Baseline | None = None
+        if config.departure_from != "none":
+            departure = make_baseline(config.departure_from, config).fit(record)
+        if "calendar" in config.extra_inputs and record.times is None:
+            raise DataError("extra_inputs: 'calendar' needs times, but the fields have none")
+        return cls(
+            variables=tuple(variables),
+            grid=grid,
+            valid=valid,
+            transforms=fit_transforms(config.transforms, record, variables),
+            departure=departure,
+            extra_inputs=config.extra_inputs,
+            input_steps=config.input_steps,
+            horizon=config.horizon,
+            step=step,
+        )
+
+    @property
+    def state_channels(self) -> int:
+        """Channels that are forecast."""
+        return len(self.variables)
+
+    @property
+    def known_channels(self) -> int:
+        """Channels that are known for the future too."""
+        return len(self.known_names)
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """What these are."""
+        return known_names(self.extra_inputs)
+
+    def forward(self, fields: Frames, times: Times | None, box: Box | None = None) -> Frames:
+        """Physical units to model space. A missing value, or one where the variable does not count, becomes 0.
+
+        Args:
+            fields: in physical units, NaN where there is no value.
+            times: ``*B T``; None for fields without times.
+            box: the part of the grid that the fields are; None for all of it.
+        """
+        return self.observe(fields, times, box)[0]
+
+    def observe(
+        self, fields: Frames, times: Times | None, box: Box | None = None
+    ) -> tuple[Frames, Bool[Tensor, "*B T C H W"]]:
+        """As :meth:`forward`, and where there is a value."""
+        frames = torch.where(self._valid(fields, box), fields, torch.nan)
+        for transform in self._transforms(fields):
+            frames = transform.forward(frames, times, box)
+        valid = frames.isfinite()
+        return torch.where(valid, frames, 0.0), valid
+
+    def inverse(self, frames: Frames, times: Times | None, box: Box | None = None) -> Frames:
+        """Model space to physical units; NaN where the variable does not count."""
+        for transform in reversed(self._transforms(frames)):
+            frames = transform.inverse(frames, times, box)
+        return torch.where(self._valid(frames, box), frames, torch.nan)
+
+    def known(self, times: Times | None, count: int, box: Box | None = None) -> Float[Tensor, "*B T K H W"]:
+        """The known inputs at some times (``*B T``), or ``count`` frames where there are none."""
+        return known_inputs(self.extra_inputs, self.valid, times, count, box)
+
+    def base(
+        self,
+        context: Frames,
+        times: Times | None,
+        horizon: int,
+        target_times: Times | None = None,
+        box: Box | None = None,
+    ) -> Float[Tensor, "*B N C H W"] | None:
+        """What the departure is counted from, in model space; None where the field itself is forecast.
+
+        Args:
+            context: frames known so far, in physical units.
+            times: ``*B T``; None for fields without times.
+            horizon: ``N``.
+            target_times: ``*B N``; None: the regular steps after the context.
+            box: the part of the grid that the context is.
+        """
+        if self.departure is None:
+            return None
+        if times is not None and target_times is None:
+            target_times = self.target_times(times, horizon)
+        context = torch.where(self._valid(context, box), context, torch.nan)
+        ahead = horizon if target_times is None else target_times
+        return self.forward(self.departure.forecast(context, times, ahead, box), target_times, box)
+
+    def base_track(
+        self, fields: Frames, times: Times | None, input_steps: int, box: Box | None = None
+    ) -> Float[Tensor, "*B T-1 C H W"] | None:
+        """The base of every frame but the first of a window, in model space; None where the field itself is forecast.
+
+        Entry ``t`` belongs to frame ``t + 1``. Within the first ``input_steps`` frames it is the forecast one step
+        ahead from frame ``t``; after them it comes from the last of them, further and further ahead. No entry depends
+        on its own frame or a later one.
+        """
+        if self.departure is None:
+            return None
+        total = fields.shape[-4]
+        bases: list[Tensor] = []
+        for known in range(1, input_steps + 1):
+            until = known + 1 if known < input_steps else total
+            past = None if times is None else times[..., :known]
+            ahead = None if times is None else times[..., known:until]
+            base = self.base(fields[..., :known, :, :, :], past, until - known, ahead, box)
+            assert base is not None, "there is a departure"
+            bases.append(base)
+        return torch.cat(bases, dim=-4)
+
+    def target_times(self, times: Times, horizon: int) -> Times:
+        """The ``horizon`` regular steps after a context: ``*B T`` -> ``*B horizon``."""
+        if self.step is None:
+            raise DataError("the model was trained on fields without times: it cannot say at what times it forecasts")
+        return following(times[..., -1], horizon, self.step)
+
+    def check_grid(self, grid: Grid, where: str) -> None:
+        """Refuse fields on another grid.
+
+        Raises:
+            DataError: saying how ``grid`` differs from the one that this was fitted on.
+        """
+        difference = self.grid.difference(grid)
+        if difference:
+            raise DataError(f"{where}: its grid differs from the one the model was trained on: {difference}")
+
+    def to(self, device: torch.device | str) -> Pipeline:
+        """The same with its tensors on another device."""
+        device = torch.device(device)
+        transforms = tuple(transform.to(device) for transform in self.transforms)
+        return replace(self, valid=self.valid.to(device), transforms=transforms)
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder as ``pipeline.safetensors`` and ``pipeline.json``."""
+        from stkit.data.pipeline_file import save
+
+        save(self, folder)
+
+    @staticmethod
+    def load(folder: Path) -> Pipeline:
+        """Read it back.
+
+        Raises:
+            CheckpointError: if a file is missing, cut short or does not belong to the other.
+        """
+        from stkit.data.pipeline_file import load
+
+        return load(folder)
+
+    def _valid(self, like: Tensor, box: Box | None) -> Tensor:
+        return crop(self.valid.to(like.device), box)
+
+    def _transforms(self, like: Tensor) -> tuple[Transform, ...]:
+        if self.valid.device == like.device:
+            return self.transforms
+        return tuple(transform.to(like.device) for transform in self.transforms)

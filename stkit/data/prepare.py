@@ -1,0 +1,147 @@
+"""From a recipe's ``data:`` section to windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from stkit.data.pipeline import Pipeline
+from stkit.data.record import Record, SequencesRecord, SpanRecord
+from stkit.data.source import PARTS, FieldSource, Part, SequenceSource
+from stkit.data.split import describe, split
+from stkit.data.stream import TrainStream, check_crop
+from stkit.data.windows import FieldWindows, SequenceWindows, Windows
+from stkit.errors import DataError
+from stkit.evaluate.baselines import Baseline, make_baseline
+from stkit.recipe.sections.data import DataConfig, SplitConfig
+
+_FITTED_SEQUENCES = 1000
+"""Training sequences that statistics and baselines are fitted to where there is no record."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Three parts that share nothing, and the pipeline that was fitted on the first.
+
+    Attributes:
+        config: the section it was made from.
+        source: where the fields come from.
+        record: the training part as a record; everything that is fitted is fitted to it.
+        train: windows to learn from.
+        validation: windows to choose and stop by.
+        test: windows for the scores; training never touches them.
+        pipeline: fitted on the training part.
+        split_summary: for each part its first and last step and its number of windows.
+    """
+
+    config: DataConfig
+    source: FieldSource | SequenceSource
+    record: Record
+    train: Windows
+    validation: Windows
+    test: Windows
+    pipeline: Pipeline
+    split_summary: dict[str, dict[str, Any]]
+
+    @property
+    def state_channels(self) -> int:
+        """Channels that are forecast."""
+        return self.pipeline.state_channels
+
+    @property
+    def known_channels(self) -> int:
+        """Channels that are known for the future too."""
+        return self.pipeline.known_channels
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.source.grid.shape
+
+    @property
+    def windows_hash(self) -> str:
+        """Of the test windows: two runs with the same one are scored on the same windows."""
+        return self.test.hash
+
+    def baseline(self, name: str) -> Baseline:
+        """A baseline fitted on the training part: ``persistence``, ``climatology`` or ``damped_anomaly``."""
+        fitted = self.pipeline.departure
+        if fitted is not None and fitted.name == name:
+            return fitted
+        return make_baseline(name, self.config).fit(self.record)
+
+    def stream(self, seed: int, global_batch: int, rank: int = 0, world: int = 1) -> TrainStream:
+        """The training batches, with the recipe's crops."""
+        return TrainStream(self.train, seed, global_batch, rank, world, self.config.crop)
+
+
+def prepare(config: DataConfig, seed: int) -> PreparedData:
+    """Open the data set that a recipe names, split it, fit the pipeline on the training part and cut windows.
+
+    Raises:
+        UsageError: if the data set is not installed, its file or variable is missing, a part is too short, or anything
+            else does not fit; mostly :class:`stkit.errors.DataError`.
+    """
+    source = open_source(config)
+    check_crop(config.crop, source.grid.shape)
+    if isinstance(source, SequenceSource):
+        return _from_sequences(config, source, seed)
+    return _from_record(config, source)
+
+
+def open_source(config: DataConfig) -> FieldSource | SequenceSource:
+    """The data set that a recipe names."""
+    from stkit.plugin.manager import plugins
+
+    spec = plugins().resolve("datasets", config.dataset.name)
+    source = spec.load_target().from_config(config.dataset)
+    if not isinstance(source, (FieldSource, SequenceSource)):
+        raise DataError(
+            f"data set {config.dataset.name!r}: {spec.target} gives a {type(source).__name__}, "
+            "expected a FieldSource or a SequenceSource"
+        )
+    return source
+
+
+def _from_record(config: DataConfig, source: FieldSource) -> PreparedData:
+    spans = split(config.split, source.steps, source.times)
+    record = SpanRecord(source, *spans["train"])
+    pipeline = Pipeline.fit(config, record, source.variables, source.grid, source.mask, source.typical_step)
+    windows = {part: FieldWindows(source, part, spans[part], pipeline, config.window_stride) for part in PARTS}
+    summary = describe(spans, source.times)
+    return _together(config, source, record, windows, pipeline, summary)
+
+
+def _from_sequences(config: DataConfig, source: SequenceSource, seed: int) -> PreparedData:
+    if config.split != SplitConfig():
+        raise DataError(f"data.split: {source.name} has its own training, validation and test parts: leave it out")
+    if config.window_stride != 1:
+        raise DataError(f"data.window_stride: each sequence of {source.name} is one window: leave it out")
+    frames = config.input_steps + config.horizon
+    number = min(_FITTED_SEQUENCES, source.count("train") or _FITTED_SEQUENCES)
+    record = SequencesRecord(source, number, frames, seed)
+    pipeline = Pipeline.fit(config, record, source.variables, source.grid)
+    windows = {part: SequenceWindows(source, part, pipeline, seed) for part in PARTS}
+    return _together(config, source, record, windows, pipeline, {part: {} for part in PARTS})
+
+
+def _together(
+    config: DataConfig,
+    source: FieldSource | SequenceSource,
+    record: Record,
+    windows: dict[Part, Windows] | dict[Part, FieldWindows] | dict[Part, SequenceWindows],
+    pipeline: Pipeline,
+    summary: dict[str, dict[str, Any]],
+) -> PreparedData:
+    for part in PARTS:
+        summary[part]["windows"] = None if windows[part].endless else len(windows[part])
+    return PreparedData(
+        config=config,
+        source=source,
+        record=record,
+        train=windows["train"],
+        validation=windows["validation"],
+        test=windows["test"],
+        pipeline=pipeline,
+        split_summary=summary,
+    )
