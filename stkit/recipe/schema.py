@@ -17,7 +17,7 @@ def recipe_schema() -> dict[str, Any]:
     No key is required in it: a file may be an overlay, and what it leaves out may come from what it extends or from
     the architecture it names.
     """
-    schema = _relaxed(Recipe.model_json_schema(mode="validation"))
+    schema: dict[str, Any] = _relaxed(Recipe.model_json_schema(mode="validation"))
     schema["$schema"] = _DIALECT
     schema["title"] = "stkit recipe"
     ref: dict[str, Any] = {"type": "string", "examples": list(plugins().names("recipes"))}
