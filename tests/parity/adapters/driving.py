@@ -43,7 +43,23 @@ def run_cell(
     return loss
 
 
-def run_next_frame(golden: Golden, forecaster: Forecaster, stack: Stack, named: Named = everything) -> RolloutOut:
+Find = Callable[[list[StepOut], str], Tensor]
+"""What ours is of the name ``<layer>.<state>``, among what the nodes gave in one step."""
+
+
+def by_layer(step: list[StepOut], name: str) -> Tensor:
+    """``l<layer>.<state>``, where every node is a layer."""
+    layer, _, what = name.partition(".")
+    return everything(step[int(layer.removeprefix("l"))])[what]
+
+
+def run_next_frame(
+    golden: Golden,
+    forecaster: Forecaster,
+    stack: Stack,
+    find: Find = by_layer,
+    frames_out: str = "out.next_frames_BTHWC",
+) -> RolloutOut:
     """Roll out over ``in.frames_BTHWC`` and hold frames and every layer's recorded tensors against ours.
 
     The mask is for the last of the ``T - 2`` tokens; before them the true frames were shown. So scheduled sampling,
@@ -64,9 +80,9 @@ def run_next_frame(golden: Golden, forecaster: Forecaster, stack: Stack, named: 
         restore()
     for t in range(steps - 1):
         for name in golden.names(f"step.{t}."):
-            layer, _, what = name.removeprefix(f"step.{t}.").partition(".")
-            golden.compare(name, named(recorded[t * len(handles) + int(layer.removeprefix("l"))])[what])
-    golden.compare("out.next_frames_BTHWC", out.predictions.movedim(2, -1))
+            step = recorded[t * len(handles) : (t + 1) * len(handles)]
+            golden.compare(name, find(step, name.removeprefix(f"step.{t}.")))
+    golden.compare(frames_out, out.predictions.movedim(2, -1))
     return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..golden import Golden
-from . import convlstm, patch, predrnn
+from . import convlstm, mim, patch, predrnn, predrnnpp
 
 Adapter = Callable[[Golden], None]
 
@@ -20,6 +20,15 @@ ADAPTERS: dict[str, Adapter] = {
     "openstl_convlstm_cell": convlstm.openstl_cell,
     "openstl_convlstm_model": convlstm.openstl_model,
     "tsugumi_convlstm_peephole_cell": convlstm.tsugumi_peephole_cell,
+    "tf_causal_cell": predrnnpp.cell,
+    "tf_ghu": predrnnpp.ghu,
+    "tf_predrnnpp_model": predrnnpp.model,
+    "openstl_predrnnpp_model": predrnnpp.openstl_model,
+    "tf_mim_stlstm_cell": mim.bottom_cell,
+    "tf_mim_block": mim.block,
+    "tf_mimn": mim.mim_n,
+    "tf_mim_model": mim.model,
+    "openstl_mim_model": mim.openstl_model,
 }
 
 
