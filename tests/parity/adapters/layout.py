@@ -14,7 +14,7 @@ from stkit.cells import GateBlock
 
 @dataclass(frozen=True)
 class Place:
-    """One parameter of theirs, one block for each gate in its last (or first) axis, and where the blocks are in ours."""
+    """One parameter of theirs: a block for each gate in its last (or first) axis, and where the blocks are in ours."""
 
     gates: tuple[str, ...]
     """The gates in their order."""
