@@ -33,7 +33,7 @@ class LazyGroup(click.RichGroup):
         """Import a command; while the help is written only its name and summary are needed."""
         if self._listing:
             summary = self.summaries.get(cmd_name) or _plugin_commands()[cmd_name].summary
-            return click.RichCommand(cmd_name, short_help=summary, help=summary)
+            return click.RichCommand(name=cmd_name, short_help=summary, help=summary)
         if cmd_name in self.summaries:
             command: click.Command = import_module(f"{PACKAGE}.{cmd_name}").command
             return command
@@ -51,7 +51,7 @@ class LazyGroup(click.RichGroup):
             raise UsageError(f"there is no command {name!r}; {hint}")
         return super().resolve_command(ctx, args)
 
-    def format_help(self, ctx: click.Context, formatter: Any) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help without importing the commands."""
         self._listing = True
         try:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import rich_click as click
+from click.exceptions import Exit
 
 from stkit.cli.group import LazyGroup
 from stkit.errors import StkitError
@@ -87,9 +88,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        result = cli.main(args=None if arguments is None else list(arguments), prog_name="stkit", standalone_mode=False)
+        result: object = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="stkit", standalone_mode=False
+        )
         sys.stdout.flush()
-    except click.exceptions.Exit as error:
+    except Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _debugged()

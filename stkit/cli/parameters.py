@@ -9,7 +9,7 @@ import rich_click as click
 from click.shell_completion import CompletionItem
 
 
-class RecipeRef(click.ParamType):
+class RecipeRef(click.ParamType[str]):
     """A file, a recipe's name, a run directory, or a composition ``a+b``; names and files complete."""
 
     name = "ref"
@@ -30,7 +30,7 @@ class RecipeRef(click.ParamType):
         return items + files
 
 
-class ComponentName(click.ParamType):
+class ComponentName(click.ParamType[str]):
     """The name of anything that ``stkit list`` shows."""
 
     name = "name"

@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from stkit.recipe.problem import Problem, refusal, refuse
 from stkit.recipe.tree import Mark, Node, Source
@@ -48,6 +49,7 @@ def parse(source: Source) -> Node:
 def dump(value: Any) -> str:
     """Plain values as YAML, in their order; short lists of scalars on one line."""
     yaml = YAML(typ="rt", pure=True)
+    yaml.Representer = _Representer
     yaml.width = 110
     out = io.StringIO()
     yaml.dump(_styled(value), out)
@@ -113,6 +115,12 @@ class _Builder:
         length = end.column - start.column if end.line == start.line else 1
         return Mark(self.source, start.line, start.column, max(1, length))
 
+
+class _Representer(RoundTripRepresenter):
+    """Says ``null`` where ruamel leaves the value empty."""
+
+
+_Representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 _BOOL = {"true": True, "false": False}
 

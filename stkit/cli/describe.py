@@ -1,0 +1,232 @@
+"""Everything that is known about a component, as data; ``stkit info`` and the generated docs print it.
+
+Importing this loads no torch; counting parameters does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from stkit.errors import AmbiguousComponent, StkitError, UnknownComponent, suggest
+from stkit.plugin.manager import KINDS, plugins
+
+SHOWN = ("stacks", "cells", "modules", "losses", "metrics", "datasets", "callbacks", "exporters", "recipes")
+_OTHER_NAMES = {"architectures": "stacks", "scores": "metrics"}
+_EXAMPLE_WIDTH = 8
+
+
+def describe_all(name: str, kind: str | None = None, *, build: bool = True) -> list[dict[str, Any]]:
+    """Describe every component called ``name``; several kinds may have one.
+
+    Args:
+        name: short or qualified name.
+        kind: only this kind.
+        build: also build models on the meta device, to count parameters and to list states.
+
+    Raises:
+        UnknownComponent: if nothing is called so.
+        AmbiguousComponent: if several plugins provide one of the same kind.
+    """
+    kinds = (_kind(kind),) if kind else SHOWN
+    found = []
+    for one in kinds:
+        for slot in _slots(one):
+            try:
+                spec = plugins().resolve(one, _recipe_name(one, name), slot=slot)
+            except AmbiguousComponent:
+                raise
+            except UnknownComponent:
+                continue
+            found.append(_DESCRIBE.get(one, _component)(one, spec, build))
+    if not found:
+        known = {n for one in kinds for n in plugins().names(one)}
+        raise UnknownComponent(f"nothing is called {name!r}; {suggest(name, known, limit=40)}")
+    return found
+
+
+def fields_of(config: Any, prefix: str = "") -> list[dict[str, str]]:
+    """The fields of a configuration class, those of its sections after them: name, type, default, what it means."""
+    from stkit.recipe.fields import describe_field, submodels
+
+    rows = []
+    for name, field in config.model_fields.items():
+        kind, default = describe_field(field)
+        doc = " ".join((field.description or "").replace("``", "`").split())
+        rows.append({"name": f"{prefix}{name}", "type": kind, "default": default, "doc": doc})
+        for section in submodels(field.annotation):
+            rows += fields_of(section, f"{prefix}{name}.")
+    return rows
+
+
+def _kind(kind: str) -> str:
+    kind = _OTHER_NAMES.get(kind, kind)
+    if kind not in SHOWN:
+        raise UnknownComponent(f"there is no kind {kind!r}; {suggest(kind, SHOWN)}")
+    return kind
+
+
+def _slots(kind: str) -> list[str | None]:
+    return sorted({spec.slot for spec in plugins().specs(kind)}) if kind == "modules" else [None]
+
+
+def _recipe_name(kind: str, name: str) -> str:
+    return name.removesuffix(".yaml") if kind == "recipes" else name
+
+
+def _common(kind: str, spec: Any) -> dict[str, Any]:
+    paper = getattr(spec, "paper", None)
+    return {
+        "kind": KINDS[kind].singular,
+        "name": spec.name,
+        "qualified_name": spec.qualified_name,
+        "summary": spec.summary,
+        "plugin": spec.plugin,
+        "distribution": spec.distribution,
+        "paper": None if paper is None else asdict(paper),
+    }
+
+
+def _component(kind: str, spec: Any, build: bool) -> dict[str, Any]:
+    from stkit.recipe.component import load_config
+
+    config = load_config(spec)
+    out = _common(kind, spec)
+    if kind == "modules":
+        out["slot"] = spec.slot
+    out["doc"] = " ".join((config.__doc__ or "").replace("``", "`").split())
+    out["fields"] = [row for row in fields_of(config) if row["name"] != "name"]
+    out["used_by"] = [name for name, recipe in _loaded_recipes() if _uses(recipe.recipe.model_dump(), spec, kind)]
+    return out
+
+
+def _cell(kind: str, spec: Any, build: bool) -> dict[str, Any]:
+    out = _component(kind, spec, build)
+    config = spec.load_config()
+    out["slots"] = list(config.slots)
+    try:
+        example = config(name=spec.name)
+    except ValueError:
+        # A field without a default: what it carries depends on the recipe.
+        return out
+    out["carries"] = sorted(example.carry_ports(_EXAMPLE_WIDTH))
+    if build:
+        out["states"] = _states(spec, example)
+    return out
+
+
+def _states(spec: Any, config: Any) -> list[str]:
+    from stkit.cells.base import CellSite
+
+    carry_in = {name: port.reads or port.writes for name, port in config.carry_ports(_EXAMPLE_WIDTH).items()}
+    site = CellSite(_EXAMPLE_WIDTH, _EXAMPLE_WIDTH, carry_in, (4, 4), None, _no_norm, device=_meta())
+    return list(spec.load_target().from_config(config, site).initial_state(1, 4, 4, _meta()))
+
+
+def _no_norm(config: Any, site: Any) -> Any:
+    from torch import nn
+
+    return nn.Identity()
+
+
+def _meta() -> Any:
+    import torch
+
+    return torch.device("meta")
+
+
+def _architecture(kind: str, spec: Any, build: bool) -> dict[str, Any]:
+    out = _common(kind, spec)
+    out["default_variant"] = spec.default_variant
+    out["variants"] = {
+        name: {"difference": spec.differences.get(name, ""), "model": _plain(block)}
+        for name, block in spec.variants.items()
+    }
+    users = [(name, loaded) for name, loaded in _loaded_recipes() if _is_architecture(loaded, spec)]
+    out["used_by"] = [name for name, _ in users]
+    if build:
+        out["parameters"] = {name: _parameters(loaded) for name, loaded in users}
+    return out
+
+
+def _recipe(kind: str, spec: Any, build: bool) -> dict[str, Any]:
+    from stkit.recipe.loaded import load
+    from stkit.recipe.shipped_files import recipe_path
+
+    out = {**_common(kind, spec), "file": str(recipe_path(spec))}
+    try:
+        loaded = load(spec.qualified_name)
+    except StkitError as error:
+        # An overlay is no recipe by itself.
+        out |= {"overlay": True, "text": recipe_path(spec).read_text(encoding="utf-8"), "note": str(error)}
+        return out
+    out |= {"overlay": False, "hash": loaded.hash, "recipe": loaded.recipe.model_dump(mode="json")}
+    if build:
+        out["parameters"] = {spec.name: _parameters(loaded)}
+    return out
+
+
+def _loaded_recipes() -> Iterator[tuple[str, Any]]:
+    from stkit.recipe.loaded import load
+
+    for spec in plugins().specs("recipes"):
+        try:
+            yield spec.name, load(spec.qualified_name)
+        except StkitError:
+            continue  # an overlay
+
+
+def _is_architecture(loaded: Any, spec: Any) -> bool:
+    return loaded.recipe.model.name in (spec.name, spec.qualified_name)
+
+
+def _uses(values: Any, spec: Any, kind: str) -> bool:
+    names = (spec.name, spec.qualified_name)
+    section, keys = _PLACES.get(kind, (None, ()))
+    if section is None:
+        return False
+    return any(_named(values[section], key, names) for key in keys or ((spec.slot,) if kind == "modules" else ()))
+
+
+_PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "cells": ("model", ("cell",)),
+    "modules": ("model", ()),
+    "losses": ("train", ("loss",)),
+    "callbacks": ("train", ("callbacks",)),
+    "metrics": ("evaluate", ("metrics",)),
+    "datasets": ("data", ("dataset",)),
+}
+"""The section of a recipe and the keys under which a component of each kind is named; a module's is its slot."""
+
+
+def _named(values: Any, key: str, names: tuple[str, ...]) -> bool:
+    """Whether a component of one of the names is written under ``key``, at any depth."""
+    if isinstance(values, dict):
+        for own, child in values.items():
+            chosen = child if isinstance(child, list | tuple) else [child]
+            if own == key and any((c.get("name") if isinstance(c, dict) else c) in names for c in chosen):
+                return True
+            if _named(child, key, names):
+                return True
+    if isinstance(values, list | tuple):
+        return any(_named(child, key, names) for child in values)
+    return False
+
+
+def _parameters(loaded: Any) -> int | None:
+    from stkit.recipe.dryrun import dry_run
+
+    try:
+        return dry_run(loaded).parameters
+    except StkitError:
+        return None
+
+
+def _plain(block: Any) -> Any:
+    if hasattr(block, "items"):
+        return {key: _plain(value) for key, value in block.items()}
+    return [_plain(item) for item in block] if isinstance(block, list | tuple) else block
+
+
+_DESCRIBE = {"stacks": _architecture, "cells": _cell, "recipes": _recipe}
