@@ -1,4 +1,4 @@
-"""For all tests: shapes are checked against their annotations, and one thread computes."""
+"""For all tests, those of the plugins too: shapes are checked against their annotations, and one thread computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-CHECKED = ["stkit.cells", "stkit.modules", "stkit.stacks", "stkit_convlstm", "stkit_predrnn"]
+CHECKED = [
+    "stkit.cells",
+    "stkit.data",
+    "stkit.evaluate.baselines",
+    "stkit.evaluate.climatology",
+    "stkit.modules",
+    "stkit.stacks",
+    "stkit_convlstm",
+    "stkit_predrnn",
+]
 """Modules whose annotations beartype holds against what they are called with."""
 
 install_import_hook(CHECKED, "beartype.beartype")
