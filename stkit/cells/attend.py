@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 _ALIGNMENT = 8
-"""Channels that the fused kernels of a GPU come in; with other numbers torch would fall back on the full matrix."""
+"""Channels that the fused kernels of a GPU come in multiples of."""
 
 
 def attend(
@@ -33,11 +33,8 @@ def attend(
         seen = allowed.any(dim=1)[:, None, None]
         allowed = (allowed | ~seen[:, 0])[:, None, None, :]  # B 1 1 M; a softmax over nothing has no value
     channels = values.shape[-1]
-    if queries.is_cuda:
-        queries, keys, values = _aligned(queries), _aligned(keys), _aligned(values)
-    found = F.scaled_dot_product_attention(
-        queries[:, None], keys[:, None], values[:, None], attn_mask=allowed, scale=1.0
-    )[:, 0, :, :channels]
+    q, k, v = (_fused(tokens) for tokens in (queries, keys, values))
+    found = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=1.0)[:, 0, :, :channels]
     return found if seen is None else torch.where(seen, found, torch.zeros_like(found))
 
 
@@ -65,12 +62,12 @@ class KeyMask(nn.Module):
         return self.valid
 
 
-def mask_keys(module: nn.Module, valid: Bool[Tensor, "H W"] | None) -> None:
+def mask_keys(module: nn.Module, valid: Tensor | None) -> None:
     """Let no attention inside ``module`` look at cells where ``valid`` is False, such as land.
 
     Args:
         module: a cell, a stack or a whole model.
-        valid: in the grid of the cells, that is counted in patches; None: every cell may be attended to.
+        valid: bool ``H W`` in the grid of the model's cells, counted in patches; None: every cell may be attended to.
 
     Raises:
         ValueError: if the mask is not one bool for each cell.
@@ -82,6 +79,7 @@ def mask_keys(module: nn.Module, valid: Bool[Tensor, "H W"] | None) -> None:
             part.valid = valid
 
 
-def _aligned(tokens: Tensor) -> Tensor:
-    missing = -tokens.shape[-1] % _ALIGNMENT
-    return F.pad(tokens, (0, missing)) if missing else tokens
+def _fused(tokens: Tensor) -> Tensor:
+    """``B 1 N C`` as torch's fused kernels take it: otherwise it would compute the full matrix without a word."""
+    missing = -tokens.shape[-1] % _ALIGNMENT if tokens.is_cuda else 0
+    return (F.pad(tokens, (0, missing)) if missing else tokens.contiguous())[:, None]
