@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from stkit.errors import CheckpointError, StkitError
 from stkit.recipe import load
-from stkit.run.directory import RunDirectory
-from stkit.run.logs import logged_to
+from stkit.run.directory import RunDirectory, refuse_occupied
+from stkit.run.logs import FILE_ONLY, logged_to
 from stkit.run.record import command, new_record, now
 from stkit.train.launch import resume_line
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from stkit.evaluate.scores import Scores
     from stkit.recipe import LoadedRecipe
+    from stkit.train.setup import Training
     from stkit.train.trainer import TrainResult
 
 LOG = logging.getLogger("stkit.run")
@@ -44,6 +45,11 @@ class Executed:
         return self.training.outcome == "stopped"
 
     @property
+    def resume_line(self) -> str:
+        """The command that goes on with this run, started as it was."""
+        return resume_line(str(self.run.path))
+
+    @property
     def exit_code(self) -> int:
         """0; stopped by a signal: 128 and its number, as shells have it."""
         return 128 + (self.training.signal or signal.SIGINT) if self.stopped else 0
@@ -58,19 +64,23 @@ def execute(loaded: LoadedRecipe, *, out: str | Path | None = None, evaluate: bo
         evaluate: whether to score on the test part and to write the report.
 
     Raises:
+        UsageError: what was asked for does not fit; nothing has been written then.
         StkitError: see :func:`stkit.train.trainer.train`; the run directory stays, and says why.
     """
     from stkit.train.device import make_accelerator, on_main
+    from stkit.train.setup import assemble
 
-    accelerator = make_accelerator(loaded.recipe.train.precision)
+    if out is not None:
+        refuse_occupied(Path(out))
+    training = assemble(loaded, make_accelerator(loaded.recipe.train.precision))
 
     def create() -> str:
         run = RunDirectory.create(loaded, out)
         run.update_record(**new_record(loaded))
         return str(run.path)
 
-    run = RunDirectory(Path(on_main(accelerator, create)))
-    return _go(loaded, run, accelerator, resume=False, evaluate=evaluate)
+    run = RunDirectory(Path(on_main(training.accelerator, create)))
+    return _go(training, run, resume=False, evaluate=evaluate)
 
 
 def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
@@ -82,6 +92,7 @@ def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
         StkitError: see :func:`execute`.
     """
     from stkit.train.device import make_accelerator, on_main
+    from stkit.train.setup import assemble
 
     run = RunDirectory.open(path)
     loaded = load(str(run.path))
@@ -91,29 +102,29 @@ def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
             f"{run.recipe}: changed since the run was started (recipe {loaded.hash[:12]}, run.json says "
             f"{str(expected)[:12]}); a changed recipe is a new run: `stkit recipe {run.recipe}`"
         )
-    accelerator = make_accelerator(loaded.recipe.train.precision)
+    training = assemble(loaded, make_accelerator(loaded.recipe.train.precision))
 
     def reopen() -> None:
         resumed = [*run.read_record().get("resumed", []), {"at": now(), "command": command()}]
         run.update_record(outcome="running", reason=None, finished=None, resumed=resumed)
 
-    on_main(accelerator, reopen)
-    return _go(loaded, run, accelerator, resume=True, evaluate=evaluate)
+    on_main(training.accelerator, reopen)
+    return _go(training, run, resume=True, evaluate=evaluate)
 
 
-def _go(loaded: LoadedRecipe, run: RunDirectory, accelerator: Accelerator, *, resume: bool, evaluate: bool) -> Executed:
-    from stkit.train.trainer import train
+def _go(training: Training, run: RunDirectory, *, resume: bool, evaluate: bool) -> Executed:
+    from stkit.train.trainer import fit
 
+    accelerator = training.accelerator
     main = bool(accelerator.is_main_process)
     scores = None
     with logged_to(run.log, is_main=main), _outcome_recorded(run, main):
         LOG.info("%s run %s", "resuming" if resume else "new", run.path)
-        result = train(loaded, run, resume=resume, accelerator=accelerator)
+        result = fit(training, run, resume=resume)
         if result.outcome == "stopped":
             if main:
                 run.update_record(outcome="stopped", reason=result.reason, finished=now())
-            LOG.info("stopped after step %d; the checkpoint is saved. To go on:", result.step)
-            LOG.info("%s", resume_line(str(run.path)))
+            LOG.info("stopped after step %d", result.step, extra={FILE_ONLY: True})
         else:
             LOG.info("training done at step %d%s", result.step, f": {result.reason}" if result.reason else "")
             scores = _evaluate(run, accelerator) if evaluate else None
@@ -149,5 +160,5 @@ def _outcome_recorded(run: RunDirectory, main: bool) -> Iterator[None]:
                     finished=now(),
                 )
             with suppress(OSError, StkitError):
-                LOG.info("%s: %s", "stopped" if stopped else "failed", told)
+                LOG.info("%s: %s", "stopped" if stopped else "failed", told, extra={FILE_ONLY: True})
         raise

@@ -25,10 +25,20 @@ def told_when_full(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
+    except Exception as error:
+        if not is_full(error):
             raise
         raise RunFailed(f"no space left on the disk while writing {path}; what was saved before is intact") from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the quota on it, is full.
+
+    Libraries that write by themselves (safetensors, HDF5) have the system's error in the text of their own only.
+    """
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    return any(os.strerror(number) in str(error) for number in _NO_SPACE)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from stkit.run.files import told_when_full
 
 LOGGER = logging.getLogger("stkit")
-ON_BAR = "stkit_on_bar"
-"""Attribute of a log record that the live progress bar shows already, so that a terminal need not."""
+FILE_ONLY = "stkit_file_only"
+"""Attribute of a log record that the terminal shows in another way: a bar, a message."""
 
 
 class RunLog(logging.FileHandler):
@@ -25,9 +25,9 @@ class RunLog(logging.FileHandler):
             self.flush()
 
 
-def not_on_bar(record: logging.LogRecord) -> bool:
+def for_terminals(record: logging.LogRecord) -> bool:
     """A filter for terminals."""
-    return not getattr(record, ON_BAR, False)
+    return not getattr(record, FILE_ONLY, False)
 
 
 @contextmanager
@@ -44,19 +44,19 @@ def logged_to(path: Path, *, is_main: bool) -> Iterator[None]:
     with told_when_full(path):
         handler = RunLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    terminals = [*LOGGER.handlers, *logging.getLogger().handlers]
-    for other in terminals:
-        other.addFilter(not_on_bar)
+    asked = LOGGER.getEffectiveLevel()
+    terminals = [(other, other.level) for other in (*LOGGER.handlers, *logging.getLogger().handlers)]
+    for other, level in terminals:
+        other.addFilter(for_terminals)
+        other.setLevel(max(level, asked))  # the file may tell more than the terminal was asked to
     LOGGER.addHandler(handler)
-    if LOGGER.getEffectiveLevel() > logging.INFO:
-        for other in terminals:  # the file tells more than the terminal was asked to
-            other.setLevel(max(other.level, LOGGER.getEffectiveLevel()))
-        LOGGER.setLevel(logging.INFO)
+    LOGGER.setLevel(min(asked, logging.INFO))
     try:
         yield
     finally:
         LOGGER.removeHandler(handler)
         handler.close()
         LOGGER.setLevel(before)
-        for other in terminals:
-            other.removeFilter(not_on_bar)
+        for other, level in terminals:
+            other.removeFilter(for_terminals)
+            other.setLevel(level)

@@ -76,8 +76,9 @@ def relaunch(arguments: Sequence[str], *, count: int, option: str) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     # A stopped process finishes its step and saves; half a minute is short for a large model.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
-    # The processes tell their errors themselves.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):  # the processes tell what there is to tell themselves
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="stkit-launch-") as logs:
         config = LaunchConfig(
             min_nodes=1,

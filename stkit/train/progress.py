@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from stkit.run.logs import ON_BAR
+from stkit.run.logs import FILE_ONLY
 
 LOG = logging.getLogger("stkit.train.progress")
 
@@ -92,7 +92,7 @@ class ProgressDisplay:
             self._note(f"step {step}/{self._total}  {note}")
 
     def _note(self, line: str) -> None:
-        LOG.info(line, extra={ON_BAR: self.live})
+        LOG.info(line, extra={FILE_ONLY: self.live})
 
     def rate(self, step: int) -> float:
         """Steps per second since the start of this process."""

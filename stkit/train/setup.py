@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from stkit.errors import CheckpointError, RecipeError, UsageError
+from stkit.errors import CheckpointError, RecipeError
 from stkit.plugin.manager import plugins
 from stkit.train import checkpoint as checkpoints
+from stkit.train.batches import Batches
 from stkit.train.callbacks import Callback
 from stkit.train.ema import AveragedWeights, build_ema
 from stkit.train.losses import Loss, LossSite
@@ -24,7 +26,6 @@ from stkit.train.tree import flatten, unflatten
 
 if TYPE_CHECKING:
     from stkit.data.prepare import PreparedData
-    from stkit.data.stream import TrainStream
     from stkit.recipe import LoadedRecipe
     from stkit.recipe.model import Recipe
     from stkit.run.directory import RunDirectory
@@ -36,16 +37,19 @@ class Training:
     """One process's part of a training. Without suffix: the module itself; ``prepared_``: as Accelerate wrapped it."""
 
     loaded: LoadedRecipe
-    run: RunDirectory
     accelerator: Accelerator
     data: PreparedData
-    stream: TrainStream
+    batches: Batches
+    share: slice
+    """This process's positions in each batch."""
     objective: Objective
     prepared_objective: torch.nn.Module
     optimiser: Any
     """Accelerate's wrapper of the optimiser."""
     ema: AveragedWeights | None
     callbacks: tuple[Callback, ...]
+    run: RunDirectory = field(init=False)
+    """Set once it is there: what is wrong with a recipe or its data is told before anything is written."""
     step: int = 0
     """Finished optimiser steps."""
     best: Best = field(default_factory=Best)
@@ -96,7 +100,7 @@ class Training:
         Raises:
             CheckpointError: it does not fit the model; nothing has been changed then.
         """
-        path = saved.path or self.run.checkpoints
+        path = saved.path or Path()
         modules = {"model": self.objective.forecaster, "loss": self.objective.loss}
         if self.ema is not None:
             modules["ema"] = self.ema.module
@@ -124,39 +128,27 @@ class Training:
             callback.restore(callback_state)
 
 
-def assemble(loaded: LoadedRecipe, run: RunDirectory, accelerator: Accelerator) -> Training:
-    """Data, model, loss, optimiser and average, on this process's device.
+def assemble(loaded: LoadedRecipe, accelerator: Accelerator) -> Training:
+    """Data, model, loss, optimiser and average, on this process's device. Writes nothing.
 
     Raises:
         DataError, RecipeError, UsageError: something in the recipe does not fit.
     """
     from stkit.data.prepare import prepare
-    from stkit.data.stream import TrainStream
     from stkit.stacks.build import build_forecaster
 
     recipe = loaded.recipe
-    world = accelerator.num_processes
+    rank, world = accelerator.process_index, accelerator.num_processes
     check_training(recipe)
-    if recipe.train.batch_size < world:
-        raise UsageError(
-            f"train.batch_size: {recipe.train.batch_size} windows cannot be shared by {world} processes; "
-            f"it counts the windows of all processes, so take at least {world}"
-        )
     data = prepare(recipe.data, recipe.seed)
-    stream = TrainStream(
-        data,
-        seed=recipe.seed,
-        global_batch=recipe.train.batch_size,
-        rank=accelerator.process_index,
-        world=world,
-        crop=recipe.data.crop,
-    )
+    stream = data.stream(recipe.seed, recipe.train.batch_size, rank, world)
+    share = recipe.train.batch_size // world
     seed_everything(recipe.seed)
     forecaster = build_forecaster(
         recipe.model,
         in_channels=data.state_channels + data.known_channels,
         out_channels=data.state_channels,
-        grid=data.grid.shape,
+        grid=data.grid,
     )
     site = LossSite(data.state_channels, tuple(layer.width for layer in recipe.model.layers))
     loss: Loss = build_component("losses", recipe.train.loss, site)
@@ -167,16 +159,21 @@ def assemble(loaded: LoadedRecipe, run: RunDirectory, accelerator: Accelerator) 
     prepared_objective, prepared_optimiser = accelerator.prepare(objective, optimiser)
     return Training(
         loaded=loaded,
-        run=run,
         accelerator=accelerator,
         data=data,
-        stream=stream,
+        batches=Batches(stream, -(-recipe.train.steps // passes(recipe)), recipe.train.workers),
+        share=slice(rank * share, (rank + 1) * share),
         objective=objective,
         prepared_objective=prepared_objective,
         optimiser=prepared_optimiser,
         ema=ema,
         callbacks=tuple(build_component("callbacks", config) for config in recipe.train.callbacks),
     )
+
+
+def passes(recipe: Recipe) -> int:
+    """Optimiser steps that are taken with each batch."""
+    return 2 if recipe.train.reverse_batches else 1
 
 
 def build_component(kind: str, config: Any, *arguments: Any) -> Any:

@@ -14,7 +14,7 @@ from stkit.train.objective import reversed_in_time, split
 from stkit.train.optimiser import set_learning_rate
 from stkit.train.sampling import tokens
 from stkit.train.schedule import factor
-from stkit.train.setup import Training, on_device, seed_everything
+from stkit.train.setup import Training, on_device, passes, seed_everything
 
 
 class StepResult(NamedTuple):
@@ -40,14 +40,14 @@ def optimiser_step(training: Training, *, interrupted: bool = False) -> StepResu
         RunFailed: the loss or its gradient is not finite; the optimiser has not moved then.
     """
     accelerator, config, step = training.accelerator, training.recipe.train, training.step
-    number, backwards = divmod(step, 2) if config.reverse_batches else (step, 0)
-    batch = on_device(training.stream.batch(number), accelerator.device)
+    number, backwards = divmod(step, passes(training.recipe))
+    batch = on_device(training.batches[number], accelerator.device)
     shown = tokens(
         config.sampling,
         step=step,
         draw=number,
         seed=training.recipe.seed,
-        share=training.stream.share,
+        share=training.share,
         global_batch=config.batch_size,
         frames=batch["frames"].shape[1],
         context_steps=training.recipe.data.input_steps,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from stkit.errors import CheckpointError
+from stkit.run.files import told_when_full
 from stkit.train import checkpoint as checkpoints
 from stkit.train.callbacks import CallbackContext
 from stkit.train.device import make_accelerator, on_main
@@ -55,15 +56,15 @@ def train(
         CheckpointError: there is nothing to resume, or it is damaged or another recipe's.
         UsageError: the recipe does not fit its data or this machine.
     """
-    training = assemble(loaded, run, accelerator or make_accelerator(loaded.recipe.train.precision))
+    return fit(assemble(loaded, accelerator or make_accelerator(loaded.recipe.train.precision)), run, resume=resume)
+
+
+def fit(training: Training, run: RunDirectory, *, resume: bool = False) -> TrainResult:
+    """Train what :func:`stkit.train.setup.assemble` put together; see :func:`train`."""
+    training.run = run
     if resume:
         restore_latest(training)
     on_main(training.accelerator, lambda: describe_training(training))
-    return fit(training)
-
-
-def fit(training: Training) -> TrainResult:
-    """The loop."""
     config, main = training.recipe.train, training.accelerator.is_main_process
     context = callback_context(training)
     display = ProgressDisplay(training.step, config.steps, shown=main)
@@ -193,7 +194,9 @@ def restore_latest(training: Training) -> None:
     folder = training.run.checkpoints
     path = checkpoints.find(folder, "latest")
     if path is None:
-        raise CheckpointError(f"{folder}: no checkpoint to resume from; the run stopped before its first one")
+        raise CheckpointError(
+            f"{folder}: no checkpoint to resume from; `stkit recipe {training.run.path}` starts it again"
+        )
     training.restore(checkpoints.load(path, recipe_hash=training.loaded.hash))
     on_main(training.accelerator, lambda: training.run.rewind_metrics(training.step))
 
@@ -202,7 +205,8 @@ def describe_training(training: Training) -> None:
     """Write what is known before the first step into the run directory."""
     from stkit.train.device import describe
 
-    training.data.pipeline.save(training.run.pipeline)
+    with told_when_full(training.run.pipeline):
+        training.data.pipeline.save(training.run.pipeline)
     training.run.update_record(
         device=describe(training.accelerator),
         world_size=training.accelerator.num_processes,
