@@ -49,7 +49,7 @@ class StructuralSimilarity(_ImageScore):
     label = "SSIM (range 1)"
     convention = (
         "structural similarity for a data range of 1 (Gaussian window 11 x 11, sigma 1.5), mean over frames; "
-        "only for values in [0, 1] without missing cells"
+        "the forecast is not clipped; only for values in [0, 1] without missing cells"
     )
     unit = "1"
     smallest_side = _SSIM_WINDOW
@@ -71,7 +71,7 @@ class PeakSignalToNoise(_ImageScore):
     label = "PSNR (range 1)"
     convention = (
         "peak signal-to-noise ratio for a data range of 1, of each frame, mean over frames; "
-        "only for values in [0, 1] without missing cells"
+        "the forecast is not clipped; only for values in [0, 1] without missing cells"
     )
     unit = "dB"
 

@@ -12,10 +12,11 @@ from PIL import Image
 
 from stkit.evaluate.figures.canvas import THEMES, WIDE, Drawn, Format, Theme, file_name, new_figure, stem_of, style
 from stkit.evaluate.figures.panel import FIELD_MAP, Scale, hide_ticks, is_wide, show
-from stkit.evaluate.figures.shown import Shown, with_unit
+from stkit.evaluate.figures.shown import Shown
+from stkit.evaluate.words import with_unit
 from stkit.run.files import write_bytes
 
-_FORMAT = Format("animation", 6.4, 9.0)
+_FORMAT = Format("animation", 5.2, 8.5)
 _MILLISECONDS = 600
 _LAST_MILLISECONDS = 1500
 _MOST_FRAMES = 40

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
-from stkit.evaluate.figures.shown import lead_axis, with_unit
 from stkit.evaluate.scores import PerLead, Scores
 from stkit.evaluate.verdict import spoken
+from stkit.evaluate.words import lead_axis, with_unit
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from stkit.evaluate.figures.canvas import WIDE, Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.figures.panel import ERROR_MAP, FIELD_MAP, Scale, hide_ticks, is_wide, show
-from stkit.evaluate.figures.shown import Shown, with_unit
+from stkit.evaluate.figures.shown import Shown
+from stkit.evaluate.words import with_unit
 
 _MOST_LEADS = 4
 _ROWS = ("truth", "forecast", "error")

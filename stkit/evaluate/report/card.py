@@ -6,11 +6,11 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 
-from stkit.evaluate.figures.shown import steps_text, unit_text, with_unit
-from stkit.evaluate.report.page import percent, repeat_commands, span_text
+from stkit.evaluate.report.page import repeat_commands, span_text
 from stkit.evaluate.report.record import Record
 from stkit.evaluate.scores import Scores, best_at, decimals, number_text
 from stkit.evaluate.verdict import spoken
+from stkit.evaluate.words import percent, steps_text, unit_text, with_unit
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|#])")
 

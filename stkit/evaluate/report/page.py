@@ -10,7 +10,6 @@ from string import Template
 from typing import Any
 
 from stkit.evaluate.figures.canvas import Drawn, stem_of
-from stkit.evaluate.figures.shown import steps_text, unit_text
 from stkit.evaluate.report.html import (
     Markup,
     code,
@@ -27,7 +26,9 @@ from stkit.evaluate.report.record import Record
 from stkit.evaluate.report.tables import score_tables
 from stkit.evaluate.scores import Scores, decimals, number_text
 from stkit.evaluate.verdict import spoken
+from stkit.evaluate.words import percent, steps_text, unit_text
 
+_UNBROKEN_DASH = "\u2060–\u2060"
 _PARTS = ("train", "validation", "test")
 
 
@@ -53,7 +54,7 @@ def page(record: Record, drawn: Sequence[Drawn]) -> str:
     return template.substitute(
         title=text(record.name),
         summary=text(record.about.get("summary") or ""),
-        verdict=text(scores.finding if scores else _unscored(record)),
+        verdict=text((scores.finding if scores else _unscored(record)).replace("–", _UNBROKEN_DASH)),
         worth=text(scores.worth if scores else ""),
         facts=facts(key_facts(record)),
         sections=join(sections),
@@ -152,7 +153,7 @@ def _data(record: Record) -> Markup:
                 rows[part] = span_text(split[part])
     if scores is not None:
         rows["forecast"] = (
-            f"{scores.input_steps} input steps, {len(scores.lead_steps)} lead times of {scores.lead_unit}"
+            f"{scores.input_steps} input steps, {len(scores.lead_steps)} lead times, step: {scores.lead_unit}"
         )
         rows["windows of the test part"] = f"{scores.windows} (hash {scores.windows_hash[:12]})"
     if not rows:
@@ -238,11 +239,3 @@ def _footer(record: Record) -> str:
 def _range(shares: Sequence[float]) -> str:
     low, high = (percent(share) for share in (min(shares), max(shares)))
     return low if low == high else f"{low} to {high}"
-
-
-def percent(share: float) -> str:
-    """``73.6 %``; 100 only where it is all of it."""
-    shown = f"{100 * share:.1f}"
-    if shown == "100.0" and share < 1:
-        shown = "99.9"
-    return f"{shown.removesuffix('.0')} %"

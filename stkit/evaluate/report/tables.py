@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stkit.evaluate.figures.shown import steps_text, unit_text, with_unit
 from stkit.evaluate.report.html import Markup, join, text
 from stkit.evaluate.scores import PerLead, Scores, best_at, decimals, number_text
 from stkit.evaluate.verdict import spoken
+from stkit.evaluate.words import signed_text, steps_text, unit_text, with_unit
 
 _FEW_LEADS = 4
 
@@ -55,13 +55,6 @@ def _cell(value: float | None, places: int, *, best: bool, signed: bool) -> str:
     if value is None:
         return f'<td><span aria-label="not defined">{text(shown)}</span></td>'
     return f'<td class="worse">{text(shown)}</td>' if signed and value < 0 else f"<td>{text(shown)}</td>"
-
-
-def signed_text(value: float | None) -> str:
-    """Two decimals with a sign."""
-    if value is None:
-        return number_text(None)
-    return f"{value:+.2f}".replace("-", "−")
 
 
 def _sentence(words: str) -> str:

@@ -1,0 +1,55 @@
+"""The figures of a run's forecasts: maps and an animation for each window that is shown, and each variable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stkit.data.calendar import as_text, is_monthly
+from stkit.data.prepare import PreparedData
+from stkit.evaluate.figures.animation import draw_animation
+from stkit.evaluate.figures.maps import draw_maps
+from stkit.evaluate.figures.shown import Shown
+from stkit.evaluate.report.record import write_index
+
+
+def draw_forecasts(folder: Path, data: PreparedData, forecasts: Mapping[int, NDArray[np.float32]]) -> None:
+    """Draw windows of the test part, and note what was drawn.
+
+    Args:
+        folder: where the figures go.
+        data: what the windows are taken from.
+        forecasts: for the number of each window that is shown its forecast ``L C H W``, physical units.
+    """
+    drawn = []
+    for index, fields in sorted(forecasts.items()):
+        shown = _shown(data, index, fields)
+        for channel in range(len(shown.variables)):
+            drawn.append(draw_maps(folder, shown, channel))
+            drawn.append(draw_animation(folder, shown, channel))
+    write_index(folder, drawn)
+
+
+def _shown(data: PreparedData, index: int, forecast: NDArray[np.float32]) -> Shown:
+    fields, times = data.test.raw(index)
+    known = data.config.input_steps
+    values = fields.numpy()
+    return Shown(
+        context=values[:known],
+        truth=values[known:],
+        forecast=forecast,
+        variables=data.source.variables,
+        grid=data.source.grid,
+        lead_unit=data.source.step_name,
+        times=None if times is None else tuple(_time_text(time, data.pipeline.step) for time in times),
+        number=index + 1,
+    )
+
+
+def _time_text(time: np.datetime64, step: np.timedelta64 | None) -> str:
+    if step is not None and is_monthly(step):
+        return str(time.astype("datetime64[M]"))
+    return as_text(time).replace("T", " ")

@@ -1,0 +1,247 @@
+"""Score a trained run on its test part, beside the baselines, and keep its forecasts.
+
+Axes: ``B`` windows, ``T`` input steps, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stkit.data.calendar import Times
+from stkit.data.prepare import PreparedData, prepare
+from stkit.errors import DataError
+from stkit.evaluate.baselines import Baseline, Climatology
+from stkit.evaluate.forecast_file import ForecastFile, Layout
+from stkit.evaluate.ledger import Ledger
+from stkit.evaluate.metric import Metric, area_weights
+from stkit.evaluate.metrics import MeanSquaredError
+from stkit.evaluate.scores import Scores
+from stkit.evaluate.summary import SQUARED, summarise
+from stkit.plugin.manager import plugins
+from stkit.run.directory import RunDirectory
+from stkit.run.files import write_json
+from stkit.run.load import TrainedForecaster, load
+from stkit.train.device import make_accelerator, on_main, total
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+LOG = logging.getLogger("stkit.evaluate")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some windows of the test part, in physical units."""
+
+    context: NDArray[np.float32]
+    """``B T C H W``."""
+    truth: NDArray[np.float32]
+    """``B L C H W``."""
+    context_times: Times | None
+    """``B T``."""
+    target_times: Times | None
+    """``B L``."""
+
+
+def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> Scores:
+    """Score a run on its test part and write ``scores.json``, ``forecast.nc`` and the figures of forecasts.
+
+    Every process calls it. The windows are shared out without repeats, the sums of the scores are added, and the main
+    process writes; the numbers are those of one process.
+
+    Args:
+        run: a run with a checkpoint.
+        accelerator: null: made for this process.
+
+    Raises:
+        UsageError: it is no run, or has no checkpoint (:class:`CheckpointError`), or its data cannot be had or are
+            not those that it was trained on (:class:`DataError`).
+        RunFailed: the disk is full.
+    """
+    from stkit.evaluate.figures.forecasts import draw_forecasts
+
+    accelerator = accelerator or make_accelerator()
+    forecaster = load(run.path, device=accelerator.device)
+    recipe = forecaster.recipe
+    data = prepare(recipe.data, recipe.seed)
+    _check_same_windows(run, data)
+    metrics = _metrics(recipe.evaluate.metrics)
+    baselines: dict[str, Baseline] = {name: data.baseline(name) for name in recipe.evaluate.baselines}
+    climatology = _climatology(data, baselines, metrics)
+    grid = data.source.grid
+    ledger = Ledger(
+        metrics,
+        ["model", *baselines],
+        leads=recipe.data.horizon,
+        variables=len(data.source.variables),
+        weights=area_weights(grid.latitude, grid.height, grid.width),
+    )
+    LOG.info("scoring %d windows of the test part", len(data.test))
+    shown = _shown_windows(len(data.test), recipe.evaluate.maps)
+    kept = _go_through(run, accelerator, forecaster, data, ledger, baselines, climatology, shown)
+    ledger.replace(total(accelerator, torch.from_numpy(ledger.vector()).to(accelerator.device)).cpu().numpy())
+    scores = summarise(forecaster, data, ledger, baselines, recipe.evaluate.metrics)
+
+    def write() -> None:
+        write_json(run.scores, scores.as_dict())
+        draw_forecasts(run.figures, data, kept)
+
+    on_main(accelerator, write)
+    return scores
+
+
+def _go_through(
+    run: RunDirectory,
+    accelerator: Accelerator,
+    forecaster: TrainedForecaster,
+    data: PreparedData,
+    ledger: Ledger,
+    baselines: Mapping[str, Baseline],
+    climatology: Climatology | None,
+    shown: tuple[int, ...],
+) -> dict[int, NDArray[np.float32]]:
+    """Forecast every window once, add up the scores, write the forecasts; returns those that are to be shown."""
+    size, horizon = forecaster.recipe.evaluate.batch_size, forecaster.recipe.data.horizon
+    kept: dict[int, NDArray[np.float32]] = {}
+    with ExitStack() as stack:
+        files: list[ForecastFile] = []
+
+        def begin() -> None:
+            files.append(stack.enter_context(ForecastFile(run.forecast, _layout(data), _attributes(run, forecaster))))
+
+        on_main(accelerator, begin)
+        for first, mine in _rounds(len(data.test), size, accelerator.process_index, accelerator.num_processes):
+            said = torch.empty(0, horizon, len(data.source.variables), *data.grid)
+            if mine:
+                batch = _batch(data, mine)
+                said = forecaster(
+                    torch.from_numpy(batch.context), horizon, times=batch.context_times, target_times=batch.target_times
+                )
+                forecasts = {"model": said.cpu().numpy()}
+                forecasts |= {name: _baseline(baseline, batch) for name, baseline in baselines.items()}
+                normal = None if climatology is None else _baseline(climatology, batch).astype(np.float64)
+                ledger.add(batch.truth, forecasts, normal)
+            fields = _all_of_round(
+                accelerator, said, size, min(size * accelerator.num_processes, len(data.test) - first)
+            )
+
+            def keep(first: int = first, fields: NDArray[np.float32] = fields) -> None:
+                files[0].write(first, fields)
+                kept.update({index: fields[index - first] for index in shown if first <= index < first + len(fields)})
+
+            on_main(accelerator, keep)
+        # Closing the file can fail too, and then every process must hear of it.
+        on_main(accelerator, stack.close)
+    return kept
+
+
+def _rounds(windows: int, size: int, rank: int, world: int) -> Iterator[tuple[int, range]]:
+    """The first window of each round, and this process's share of the round: at most ``size`` windows, none twice."""
+    for first in range(0, windows, size * world):
+        start = min(first + rank * size, windows)
+        yield first, range(start, min(start + size, windows))
+
+
+def _all_of_round(accelerator: Accelerator, mine: torch.Tensor, size: int, count: int) -> NDArray[np.float32]:
+    """The forecasts of all processes in order, on the main process; those of this one elsewhere."""
+    if accelerator.num_processes == 1:
+        return np.asarray(mine.cpu().numpy())
+    padded = torch.zeros(size, *mine.shape[1:], device=accelerator.device)
+    padded[: len(mine)] = mine.to(accelerator.device)
+    gathered: Any = accelerator.gather(padded)
+    # Shares are full but for the last ones of the last round, so what is padded lies behind what counts.
+    return np.asarray(gathered[:count].cpu().numpy())
+
+
+def _batch(data: PreparedData, windows: range) -> Batch:
+    raw = [data.test.raw(index) for index in windows]
+    fields = torch.stack([window.fields for window in raw]).numpy()
+    times = np.stack([window.times for window in raw if window.times is not None]) if raw[0].times is not None else None
+    known = data.config.input_steps
+    return Batch(
+        context=fields[:, :known],
+        truth=fields[:, known:],
+        context_times=None if times is None else times[:, :known],
+        target_times=None if times is None else times[:, known:],
+    )
+
+
+def _baseline(baseline: Baseline, batch: Batch) -> NDArray[np.float32]:
+    targets = batch.truth.shape[1] if batch.target_times is None else batch.target_times
+    said = baseline.forecast(torch.from_numpy(batch.context), batch.context_times, targets)
+    return np.asarray(said.numpy())
+
+
+def _metrics(names: tuple[str, ...]) -> dict[str, Metric]:
+    """The recipe's scores, and the squared error that skill is made from."""
+    found: dict[str, Metric] = {}
+    for name in names:
+        spec = plugins().resolve("metrics", name)
+        found[name] = spec.load_target().from_config(spec.load_config()(name=name))
+    found.setdefault(SQUARED, MeanSquaredError())
+    return found
+
+
+def _climatology(
+    data: PreparedData, baselines: Mapping[str, Baseline], metrics: Mapping[str, Metric]
+) -> Climatology | None:
+    if not any(metric.needs_climatology for metric in metrics.values()):
+        return None
+    found = baselines.get(Climatology.name) or data.baseline(Climatology.name)
+    assert isinstance(found, Climatology)
+    return found
+
+
+def _check_same_windows(run: RunDirectory, data: PreparedData) -> None:
+    """Refuse data that changed: what is the test part now may have been trained on."""
+    trained = run.read_record().get("windows_hash")
+    if trained is not None and trained != data.windows_hash:
+        raise DataError(
+            f"{data.source.name}: the data are not those of the run any more (test windows {data.windows_hash}, "
+            f"run.json says {trained}): the test part may hold what the model was trained on, so it is not scored"
+        )
+
+
+def _shown_windows(windows: int, count: int) -> tuple[int, ...]:
+    """Spread evenly over the test part; the first one if there is one only."""
+    if count == 0:
+        return ()
+    return tuple(int(i) for i in np.unique(np.linspace(0, windows - 1, min(count, windows)).round()))
+
+
+def _layout(data: PreparedData) -> Layout:
+    test, known = data.test, data.config.input_steps
+    times = data.source.times
+    starts = np.array([test.start(index) for index in range(len(test))])
+    last = None if times is None else times[starts + known - 1]
+    valid = None
+    if times is not None:
+        valid = times[starts[:, None] + known + np.arange(data.config.horizon)]
+    return Layout(
+        variables=data.source.variables,
+        grid=data.source.grid,
+        windows=len(test),
+        leads=data.config.horizon,
+        step=data.pipeline.step,
+        starts=last,
+        valid=valid,
+        numbers=tuple(int(start) for start in starts),
+    )
+
+
+def _attributes(run: RunDirectory, forecaster: TrainedForecaster) -> dict[str, str]:
+    record = run.read_record()
+    return {
+        "title": f"Forecasts of the test part: {forecaster.recipe.summary or record.get('name', '')}",
+        "source": f"stkit-torch {version('stkit-torch')}, recipe {record.get('name')} "
+        f"({str(record.get('recipe_hash'))[:12]}), weights of step {forecaster.trained_steps}",
+    }

@@ -1,0 +1,112 @@
+"""From sums to scores, skill and words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stkit.data.prepare import PreparedData
+from stkit.data.source import SequenceSource
+from stkit.evaluate.baselines import Baseline, Climatology
+from stkit.evaluate.ledger import Ledger
+from stkit.evaluate.scores import ScoreInfo, Scores, VariableScores, finite
+from stkit.evaluate.verdict import independent, verdict
+from stkit.run.load import TrainedForecaster
+
+SQUARED = "mse"
+"""The score that skill and verdict are made from."""
+
+_CLIMATOLOGIES = {
+    "month": "the mean of the training part for each calendar month",
+    "day_of_year": "the training part's smooth yearly course",
+    "mean": "the mean of the training part",
+}
+
+
+def summarise(
+    forecaster: TrainedForecaster,
+    data: PreparedData,
+    ledger: Ledger,
+    baselines: Mapping[str, Baseline],
+    names: tuple[str, ...],
+) -> Scores:
+    """The scores of a run from the sums over its whole test part.
+
+    Args:
+        forecaster: the model that was scored.
+        data: what it was scored on.
+        ledger: the sums, of all processes.
+        baselines: what it was compared with.
+        names: the scores that the recipe asks for.
+    """
+    variables: dict[str, VariableScores] = {}
+    squares: dict[str, dict[str, Any]] = {}
+    for channel, variable in enumerate(data.source.variables):
+        square = {name: ledger.score(name, SQUARED)[:, channel] for name in ledger.forecasts}
+        squares[variable.name] = {name: finite(values) for name, values in square.items()}
+        variables[variable.name] = VariableScores(
+            units=variable.units,
+            long_name=variable.long_name,
+            all_cells=int(ledger.all_cells[channel]),
+            true_cells=int(ledger.true_cells[channel]),
+            counted_cells=int(ledger.counted_cells[channel]),
+            scores={
+                forecast: {name: finite(ledger.score(forecast, name)[:, channel]) for name in names}
+                for forecast in ledger.forecasts
+            },
+            skill={name: finite(_skill(square["model"], square[name])) for name in baselines},
+        )
+    windows = len(data.test)
+    starts = [data.test.start(index) for index in range(windows)]
+    apart = windows if isinstance(data.source, SequenceSource) else independent(starts, data.test.frames)
+    return Scores(
+        windows=windows,
+        independent_windows=apart,
+        windows_hash=data.windows_hash,
+        span=_span(data),
+        input_steps=data.config.input_steps,
+        lead_steps=tuple(range(1, data.config.horizon + 1)),
+        lead_unit=data.source.step_name,
+        forecasts={"model": _model_words(forecaster), **{name: _words(one) for name, one in baselines.items()}},
+        metrics={
+            name: ScoreInfo(metric.label, metric.convention, metric.better, metric.unit)
+            for name, metric in ((name, ledger.metrics[name]) for name in names)
+        },
+        variables=variables,
+        verdict=verdict(squares, windows=windows, independent_windows=apart, seed=forecaster.recipe.seed),
+        data={"data set": data.source.name, "licence": data.source.licence, "cite": data.source.citation},
+    )
+
+
+def _skill(model: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1.0 - np.divide(model, baseline, out=np.full_like(model, np.nan), where=baseline > 0)
+
+
+def _model_words(forecaster: TrainedForecaster) -> str:
+    model = forecaster.recipe.model
+    name = model.name or model.cell.name
+    layers = len(model.layers)
+    parameters = sum(parameter.numel() for parameter in forecaster.forecaster.parameters())
+    return (
+        f"{name}, {layers} layer{'s' if layers > 1 else ''}, {parameters} parameters, "
+        f"weights of step {forecaster.trained_steps}"
+    )
+
+
+def _words(baseline: Baseline) -> str:
+    kind = _CLIMATOLOGIES[baseline.normal.kind] if isinstance(baseline, Climatology) else ""
+    return {
+        "persistence": "the last known frame stays",
+        "climatology": kind,
+        "damped_anomaly": f"the last departure from climatology, damped as the training part says; climatology: {kind}",
+    }[baseline.name]
+
+
+def _span(data: PreparedData) -> str:
+    test = data.split_summary["test"]
+    if "first" in test:
+        return f"{test['first']} to {test['last']}"
+    return f"{test['steps']} time steps" if test.get("steps") else f"{len(data.test)} sequences"
