@@ -11,6 +11,7 @@ from stkit.errors import nearest, suggest
 from stkit.recipe.fields import known_keys, known_names
 from stkit.recipe.model import Recipe
 from stkit.recipe.problem import Problem, refuse
+from stkit.recipe.sections.model import ModelConfig
 from stkit.recipe.tree import Mark, Node, Path, descend, plain
 
 _MISSING = "is missing"
@@ -39,6 +40,20 @@ def check_shape(tree: Node, name: str, before: Iterable[Problem] = ()) -> Recipe
         raise AssertionError("a validation error without errors") from error
     refuse(problems)
     return recipe
+
+
+def check_model(tree: Node) -> ModelConfig:
+    """Validate the ``model`` section alone, for a model that is built without data and training.
+
+    Raises:
+        RecipeError: with every problem found.
+    """
+    try:
+        return ModelConfig.model_validate(plain(tree)["model"])
+    except ValidationError as error:
+        errors = [{**wrong, "loc": ("model", *wrong["loc"])} for wrong in error.errors(include_url=False)]
+        refuse(_explain_all(errors, tree, "model", set()))
+        raise AssertionError("a validation error without errors") from error
 
 
 def locate(tree: Node, path: Path, *, key: bool = False) -> Mark:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from stkit.cells.base import Cell, CellSite, HeadSite, NormSite, Transition, TransitionSite
@@ -17,10 +16,11 @@ from stkit.plugin.config import ComponentConfig
 from stkit.plugin.manager import plugins
 from stkit.recipe.compose import Layer, assemble
 from stkit.recipe.plan import NodePlan, plan, plan_forecaster
-from stkit.recipe.problem import Problem, refusal, refuse
+from stkit.recipe.problem import refusal, refuse
 from stkit.recipe.sections.model import EncoderForecaster as EncoderForecasterConfig
 from stkit.recipe.sections.model import ModelConfig
-from stkit.recipe.tree import Mark, Source, node_from, plain
+from stkit.recipe.shape import check_model
+from stkit.recipe.tree import Mark, Source, node_from
 from stkit.stacks.forecaster import Forecaster
 from stkit.stacks.rollout import EncoderForecaster, NextFrame, Rollout
 from stkit.stacks.stack import Stack
@@ -112,11 +112,7 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
     source = Source("python", is_file=False)
     composed = assemble("model", [Layer(source, node_from({"model": dict(values)}, Mark(source)))])
     refuse(composed.problems)
-    try:
-        return ModelConfig.model_validate(plain(composed.tree)["model"])
-    except ValidationError as error:
-        refuse(Problem(wrong["msg"], ("model", *wrong["loc"])) for wrong in error.errors(include_url=False))
-        raise
+    return check_model(composed.tree)
 
 
 class _Builder:
