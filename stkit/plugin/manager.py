@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pluggy
 
-from stkit.errors import AmbiguousComponent, PluginError, UnknownComponent, suggest
+from stkit.errors import AmbiguousComponent, PluginError, UnknownComponent, nearest, suggest
 from stkit.plugin import specs as kinds
 from stkit.plugin.discovery import CORE, GROUP, Candidate, Found, Selection, check_core, installed
 from stkit.plugin.hookspecs import PROJECT, Hooks
@@ -261,8 +261,8 @@ class PluginManager:
             if any(i.hookwrapper or i.wrapper for i in mine):
                 wrapping.append(caller.name)
         if unknown:
-            near = suggest(unknown[0], (f"stkit_{kind}" for kind in KINDS), limit=0)
-            hint = near if near.startswith("did") else "it may need a newer stkit"
+            near = nearest(unknown[0].removeprefix("stkit_"), KINDS)
+            hint = f"did you mean 'stkit_{near[0]}'?" if near else "it may need a newer stkit"
             return f"there is no hook {' or '.join(map(repr, sorted(unknown)))}; {hint}"
         if wrapping:
             return f"{' and '.join(map(repr, sorted(wrapping)))} is a wrapper; a hook of stkit cannot be wrapped"
