@@ -15,5 +15,6 @@
 
 from stkit.testing.cell_contract import CellContract
 from stkit.testing.rules import CELL_RULES, STACK_RULES, ContractViolation, Rule
+from stkit.testing.stack_contract import StackContract
 
-__all__ = ["CELL_RULES", "STACK_RULES", "CellContract", "ContractViolation", "Rule"]
+__all__ = ["CELL_RULES", "STACK_RULES", "CellContract", "ContractViolation", "Rule", "StackContract"]
