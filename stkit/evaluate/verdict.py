@@ -46,9 +46,6 @@ def _compare(variable: str | None, errors: Mapping[str, PerLead]) -> str:
     said: dict[str, list[str]] = {}
     for name in sorted(baselines, key=lambda name: _mean(baselines[name])):
         said.setdefault(_relation(model, baselines[name]), []).append(spoken(name))
-    if set(said) == {"better than {} at every lead time"}:
-        # Said shortly, the strongest first.
-        return f"{start}Lower error than {_listed(next(iter(said.values())))} at every lead time."
     parts = [relation.format(_listed(names)) for relation, names in said.items()]
     sentence = "; ".join(parts)
     return f"{start}{sentence[0].upper()}{sentence[1:]}."
@@ -66,16 +63,20 @@ def _relation(model: PerLead, baseline: PerLead) -> str:
         else:
             (below if mine < theirs else above).append(lead)
     total = len(below) + len(above) + len(same)
-    for leads, words in ((below, "better than {}"), (above, "worse than {}"), (same, "no different from {}")):
+    for leads, words in (
+        (below, "lower error than {}"),
+        (above, "higher error than {}"),
+        (same, "the same error as {}"),
+    ):
         if leads and len(leads) == total:
             return f"{words} at every lead time"
     parts = [
         f"{words} at {leads_text(leads)}"
-        for leads, words in ((below, "better than {}"), (same, "the same"), (above, "worse"))
+        for leads, words in ((below, "lower error than {}"), (same, "the same"), (above, "higher"))
         if leads
     ]
     if not below:
-        parts = [f"worse than {{}} at {leads_text(above)}", f"the same at {leads_text(same)}"]
+        parts = [f"higher error than {{}} at {leads_text(above)}", f"the same at {leads_text(same)}"]
     return ", ".join(parts)
 
 
