@@ -130,8 +130,8 @@ def _stem(ref: str) -> str:
 
 
 def _missing(ref: str, base: Path) -> str:
-    path = base / ref if "\0" not in ref else base
-    if _is(path, "directory"):
+    path = base / ref.replace("\0", "")
+    if ref.strip() and "\0" not in ref and _is(path, "directory"):
         return f"the directory {ref!r} is no run: it has no {RESOLVED}"
     looks_like_path = "/" in ref or "\\" in ref or ref != _stem(ref)
     names = {*plugins().names("recipes"), *_files_beside(path, ref)}

@@ -15,6 +15,19 @@ from stkit.recipe.sections.model import ModelConfig
 from stkit.recipe.tree import Mark, Node, Path, descend, plain
 
 _MISSING = "is missing"
+_PLAINER = {
+    "should be a valid ": "should be a ",
+    "a integer": "a whole number",
+    "a string": "text",
+    "a tuple": "a list",
+    "a boolean": "true or false",
+    "a dictionary": "a mapping",
+    "Tuple should": "should",
+    "List should": "should",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+}
+"""Pydantic's words for a reader who writes no Python."""
 _OVERLAY_NOTE = (
     "{sections} are missing; if this is an overlay, put it on a recipe, as in `stkit recipe predrnn-sst+{name}`"
 )
@@ -103,8 +116,10 @@ def _explain(path: Path, errors: list[Any], tree: Node) -> Problem:
         return Problem(message, path, locate(tree, path, key=True))
     if kind == "missing":
         return Problem(_MISSING, path, mark)
-    if kind in ("unknown_component", "component_unnamed"):
+    if kind == "unknown_component":
         return Problem(error["msg"], path, mark)
+    if kind == "component_unnamed":
+        return Problem(error["msg"], (*path, "name"), mark)
     if kind == "union_tag_not_found":
         return Problem(f"names nothing; known: {', '.join(known_names(Recipe, path))}", (*path, "name"), mark)
     if kind in ("literal_error", "union_tag_invalid"):
@@ -131,11 +146,9 @@ def _sentence(error: Any) -> str:
     text = str(error["msg"])
     for prefix in ("Input ", "Value error, ", "Assertion failed, "):
         text = text.removeprefix(prefix)
-    text = (
-        text.replace("should be a valid ", "should be a ")
-        .replace("a integer", "a whole number")
-        .replace("an integer", "a whole number")
-    )
+    for said, better in _PLAINER.items():
+        text = text.replace(said, better)
+    text = text.partition(", unable to parse")[0].partition(" after validation, not")[0]
     return text[:1].lower() + text[1:]
 
 
