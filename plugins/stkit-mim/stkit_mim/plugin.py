@@ -69,7 +69,7 @@ def stkit_stacks() -> Iterator[StackSpec]:
     yield StackSpec(
         name="mim",
         variants={
-            "standard": network(ST_LSTM, {**RELEASED, "source": "below", "peephole": "channel"}),
+            "standard": network(ST_LSTM, {**RELEASED, "source": "below"}),
             "official": network(ST_LSTM, {**RELEASED, "source": "below", "peephole": "pixel", "initial_range": 0.001}),
             "paper": network({"name": "st_lstm", **PRINTED}, AS_PRINTED),
         },
@@ -86,9 +86,7 @@ def stkit_stacks() -> Iterator[StackSpec]:
     yield StackSpec(
         name="mim_star",
         variants={
-            "standard": network(
-                {"name": "causal_lstm", **RELEASED}, {**RELEASED, "source": "below", "peephole": "channel"}
-            ),
+            "standard": network({"name": "causal_lstm", **RELEASED}, {**RELEASED, "source": "below"}),
             "paper": network(CAUSAL_LSTM, AS_PRINTED),
         },
         summary="MIM*: a Causal LSTM below, three with Memory In Memory above",

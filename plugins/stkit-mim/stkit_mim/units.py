@@ -93,7 +93,7 @@ class ReleasedUnit(Unit):
 
 
 class PrintedUnit(Unit):
-    """As in the paper (equations 3 and 4), the new memory convolved into the output gate::
+    """As in the paper, the new memory convolved into the output gate::
 
         i, f, g = sigmoid, sigmoid, tanh (Ws * s + Wr * r + b)
         c       = f . c' + i . g
