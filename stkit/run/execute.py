@@ -18,8 +18,6 @@ from stkit.run.record import command, new_record, now
 from stkit.train.launch import resume_line
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from stkit.evaluate.scores import Scores
     from stkit.recipe import LoadedRecipe
     from stkit.train.setup import Training
@@ -113,6 +111,7 @@ def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
 
 
 def _go(training: Training, run: RunDirectory, *, resume: bool, evaluate: bool) -> Executed:
+    from stkit.train.device import on_main
     from stkit.train.trainer import fit
 
     accelerator = training.accelerator
@@ -127,21 +126,18 @@ def _go(training: Training, run: RunDirectory, *, resume: bool, evaluate: bool) 
             LOG.info("stopped after step %d", result.step, extra={FILE_ONLY: True})
         else:
             LOG.info("training done at step %d%s", result.step, f": {result.reason}" if result.reason else "")
-            scores = _evaluate(run, accelerator) if evaluate else None
+            if evaluate:
+                from stkit.evaluate.run import evaluate_run
+
+                scores = evaluate_run(run, accelerator)
             if main:
                 run.update_record(outcome="finished", reason=result.reason, finished=now())
+            if evaluate:
+                from stkit.evaluate.report import write_report
+
+                on_main(accelerator, lambda: write_report(run))
     accelerator.end_training()
     return Executed(run, result, scores, main)
-
-
-def _evaluate(run: RunDirectory, accelerator: Accelerator) -> Scores:
-    from stkit.evaluate.report import write_report
-    from stkit.evaluate.run import evaluate_run
-    from stkit.train.device import on_main
-
-    scores = evaluate_run(run, accelerator)
-    on_main(accelerator, lambda: write_report(run))
-    return scores
 
 
 @contextmanager

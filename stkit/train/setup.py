@@ -195,8 +195,7 @@ def seed_everything(seed: int, *more: int) -> None:
     torch.manual_seed(int(state[0]))
 
 
-def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
-    """The tensors of a batch on the device; what is no tensor is left out."""
-    return {
-        name: value.to(device, non_blocking=True) for name, value in batch.items() if isinstance(value, torch.Tensor)
-    }
+def on_device(sample: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
+    """What a model is trained on, moved to the device; what else a sample tells (where it starts) is left out."""
+    names = ("frames", "valid", "known", "base")
+    return {name: sample[name].to(device, non_blocking=True) for name in names if name in sample}

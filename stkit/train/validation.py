@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -42,7 +42,6 @@ def validate(training: Training) -> float:
     return math.fsum(value / max(count, 1.0) for value, count in parts)
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Samples as one batch; what is no tensor is left out."""
-    names = [name for name, value in samples[0].items() if isinstance(value, torch.Tensor)]
-    return {name: torch.stack([sample[name] for sample in samples]) for name in names}
+def collate(samples: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Samples as one batch."""
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
