@@ -17,6 +17,14 @@ from stkit.api import (
     hookimpl,
 )
 
+SA_CONVLSTM = Paper(
+    title="Self-Attention ConvLSTM for Spatiotemporal Prediction",
+    authors="Lin, Li, Zheng, Cheng, Yuan",
+    year=2020,
+    link="AAAI 2020",
+    reference_code="none was published",
+)
+
 
 @hookimpl
 def stkit_modules() -> Iterator[ModuleSpec]:
@@ -25,6 +33,23 @@ def stkit_modules() -> Iterator[ModuleSpec]:
     yield _module("head", "conv", "stkit.modules.head.conv:ConvHead", "ConvHead", "a convolution of hidden states")
     yield _module("norm", "channel", f"{norms}:ChannelNorm", "ChannelNorm", "one gain for each channel; any grid")
     yield _module("norm", "pixel", f"{norms}:PixelNorm", "PixelNorm", "a gain for each channel and grid cell")
+    attention = "stkit.modules.attention"
+    yield ModuleSpec(
+        name="self_attention",
+        slot="attention",
+        target=f"{attention}.self_attention:SelfAttention",
+        config=f"{attention}.config:SelfAttentionConfig",
+        summary="every cell of the grid looks at all others",
+        paper=SA_CONVLSTM,
+    )
+    yield ModuleSpec(
+        name="self_attention_memory",
+        slot="attention",
+        target=f"{attention}.self_attention_memory:SelfAttentionMemory",
+        config=f"{attention}.config:SelfAttentionMemoryConfig",
+        summary="self-attention with a memory of its own (SA-ConvLSTM's SAM)",
+        paper=SA_CONVLSTM,
+    )
     yield _module("transition", "forget", "stkit.cells.forget:Forget", "Forget", "the forget gate")
 
 

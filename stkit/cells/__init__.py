@@ -1,5 +1,7 @@
 """Cells: the interface, and the blocks that the papers' cells share."""
 
+from stkit.cells.attached import Attached, Attachment, AttachmentSite
+from stkit.cells.attend import KeyMask, attend, mask_keys
 from stkit.cells.base import (
     Cell,
     CellSite,
@@ -16,6 +18,9 @@ from stkit.cells.gates import Direct, Engine, GateBlock, Source, sequence, use_e
 from stkit.cells.peephole import NoPeephole, Peephole, build_peephole
 
 __all__ = [
+    "Attached",
+    "Attachment",
+    "AttachmentSite",
     "Cell",
     "CellSite",
     "Direct",
@@ -23,6 +28,7 @@ __all__ = [
     "Forget",
     "GateBlock",
     "HeadSite",
+    "KeyMask",
     "NoPeephole",
     "NormFactory",
     "NormSite",
@@ -32,7 +38,9 @@ __all__ = [
     "Tensors",
     "Transition",
     "TransitionSite",
+    "attend",
     "build_peephole",
+    "mask_keys",
     "sequence",
     "use_engine",
 ]

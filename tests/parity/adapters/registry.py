@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..golden import Golden
-from . import convlstm, mim, patch, predrnn, predrnnpp
+from . import attention, convlstm, e3d_lstm, mim, patch, predrnn, predrnnpp
 
 Adapter = Callable[[Golden], None]
 
@@ -29,10 +29,21 @@ ADAPTERS: dict[str, Adapter] = {
     "tf_mimn": mim.mim_n,
     "tf_mim_model": mim.model,
     "openstl_mim_model": mim.openstl_model,
+    "tf_e3d_cell": e3d_lstm.cell,
+    "tf_e3d_model": e3d_lstm.model,
+    "tsugumi_self_attention": attention.self_attention,
+    "tsugumi_self_attention_memory": attention.memory,
+    "tsugumi_sa_convlstm_cell": attention.cell,
 }
+
+NOT_SHIPPED: dict[str, Adapter] = {
+    "openstl_e3dlstm_model": e3d_lstm.openstl_model,
+}
+"""Adapters of files that are too large to be kept here; a folder named by ``STKIT_GOLDENS`` may have them."""
 
 
 def adapter_of(file_name: str) -> Adapter | None:
     """The adapter with the longest fitting beginning; None where there is none."""
-    fitting = [prefix for prefix in ADAPTERS if file_name.startswith(prefix)]
-    return ADAPTERS[max(fitting, key=len)] if fitting else None
+    known = {**ADAPTERS, **NOT_SHIPPED}
+    fitting = [prefix for prefix in known if file_name.startswith(prefix)]
+    return known[max(fitting, key=len)] if fitting else None

@@ -1,0 +1,1 @@
+"""Slot ``attention``: what can be attached to the places of a cell."""
