@@ -6,14 +6,17 @@ months and not in days.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stkit.errors import DataError
 
-Times = NDArray[np.datetime64]
+if TYPE_CHECKING:
+    Times = NDArray[np.datetime64]
+else:
+    Times = np.ndarray  # a checker at run time would take datetime64[ns] for something else than datetime64
 
 _MINUTE = np.timedelta64(1, "m")
 _HOUR = np.timedelta64(1, "h")
@@ -75,7 +78,7 @@ def breaks(times: Times) -> NDArray[np.int64]:
     return np.flatnonzero((ratio < 0.5) | (ratio > 1.5))
 
 
-def following(last: Times, count: int, step: np.timedelta64) -> Times:
+def following(last: Times | np.datetime64, count: int, step: np.timedelta64) -> Times:
     """The ``count`` times after ``last``.
 
     Args:

@@ -1,6 +1,6 @@
 """Inputs that are known for the future too: the season and the mask.
 
-Axes: ``B`` any leading axes, ``T`` time, ``K`` known channels, ``H`` rows, ``W`` columns.
+Axes: ``B`` any leading axes, ``T`` time, ``K`` known channels, ``H`` rows, ``W`` columns; ``h w`` of the box.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def known_inputs(
     times: Times | None,
     count: int,
     box: Box | None = None,
-) -> Float[Tensor, "*B T K H W"]:
+) -> Float[Tensor, "*B T K h w"]:
     """Sine and cosine of the season (the same in every cell), and 1 on cells where any variable counts.
 
     Args:

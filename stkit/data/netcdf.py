@@ -115,7 +115,7 @@ class NetcdfSource(FieldSource):
         self._open = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
+        return {**self.__dict__, "_open": {}, "_kept": None}
 
     def __del__(self) -> None:
         if getattr(self, "_process", None) == os.getpid():

@@ -82,7 +82,11 @@ def prepare(config: DataConfig, seed: int) -> PreparedData:
         UsageError: if the data set is not installed, its file or variable is missing, a part is too short, or anything
             else does not fit; mostly :class:`stkit.errors.DataError`.
     """
-    source = open_source(config)
+    return from_source(config, open_source(config), seed)
+
+
+def from_source(config: DataConfig, source: FieldSource | SequenceSource, seed: int) -> PreparedData:
+    """As :func:`prepare`, on a data set that is open already, such as an :class:`stkit.data.source.ArraySource`."""
     check_crop(config.crop, source.grid.shape)
     if isinstance(source, SequenceSource):
         return _from_sequences(config, source, seed)

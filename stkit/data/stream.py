@@ -6,7 +6,9 @@ several processes share all see the same windows in the same order.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from multiprocessing.context import BaseContext
 
 import numpy as np
 import torch
@@ -99,6 +101,7 @@ class TrainStream:
             _Steps(self, start, stop),
             batch_size=None,
             num_workers=workers,
+            multiprocessing_context=_fresh_processes(),
             # its own generator: a loader must not draw from the one that sampling and dropout use
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -137,6 +140,15 @@ def check_crop(crop: CropConfig | None, grid: tuple[int, int]) -> None:
         raise UsageError(
             f"data.crop: {crop.height} x {crop.width} cells do not fit in the field of {grid[0]} x {grid[1]}"
         )
+
+
+def _fresh_processes() -> BaseContext:
+    """Workers that do not begin as a copy of this process: neither threads nor open HDF5 files survive a fork."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # torch is imported once, not by every worker
+    return context
 
 
 class _Steps(Dataset[Sample]):

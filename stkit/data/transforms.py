@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -49,11 +49,11 @@ class Transform(ABC):
 
     @classmethod
     @abstractmethod
-    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Self:
+    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Transform:
         """Back from :meth:`settings` and :meth:`state`."""
 
     @abstractmethod
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> Transform:
         """The same on another device."""
 
 
@@ -97,13 +97,13 @@ class Log(Transform):
         return {"offset": self.offset}
 
     @classmethod
-    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Self:
+    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Log:
         """See :meth:`Transform.from_state`."""
         return cls(tensors["offset"])
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> Log:
         """See :meth:`Transform.to`."""
-        return type(self)(self.offset.to(device))
+        return Log(self.offset.to(device))
 
 
 class Anomaly(Transform):
@@ -136,14 +136,14 @@ class Anomaly(Transform):
         return {"climatology": self.climatology.kind}
 
     @classmethod
-    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Self:
+    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Anomaly:
         """See :meth:`Transform.from_state`."""
         kind: ClimatologyKind = settings["climatology"]  # type: ignore[assignment]
         return cls(Climatology.from_state(kind, tensors))
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> Anomaly:
         """See :meth:`Transform.to`."""
-        return type(self)(self.climatology.to(device))
+        return Anomaly(self.climatology.to(device))
 
 
 class Standardise(Transform):
@@ -189,13 +189,13 @@ class Standardise(Transform):
         return {"mean": self.mean, "deviation": self.deviation}
 
     @classmethod
-    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Self:
+    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Standardise:
         """See :meth:`Transform.from_state`."""
         return cls(tensors["mean"], tensors["deviation"])
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> Standardise:
         """See :meth:`Transform.to`."""
-        return type(self)(self.mean.to(device), self.deviation.to(device))
+        return Standardise(self.mean.to(device), self.deviation.to(device))
 
 
 TRANSFORMS: Mapping[str, type[Transform]] = {kind.kind: kind for kind in (Log, Anomaly, Standardise)}
