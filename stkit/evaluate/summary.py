@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stkit.data.calendar import as_text, is_monthly
 from stkit.data.prepare import PreparedData
 from stkit.data.source import SequenceSource
 from stkit.evaluate.baselines import Baseline, Climatology
@@ -106,7 +107,15 @@ def _words(baseline: Baseline) -> str:
 
 
 def _span(data: PreparedData) -> str:
-    test = data.split_summary["test"]
-    if "first" in test:
-        return f"{test['first']} to {test['last']}"
-    return f"{test['steps']} time steps" if test.get("steps") else f"{len(data.test)} sequences"
+    test, times = data.split_summary["test"], data.source.times
+    if times is None:
+        return f"{test['steps']} time steps" if test.get("steps") else f"{len(data.test)} sequences"
+    first, last = (time_text(times[at], data.pipeline.step) for at in (test["start"], test["stop"] - 1))
+    return f"{first} to {last}"
+
+
+def time_text(time: np.datetime64, step: np.timedelta64 | None) -> str:
+    """A time of a record as a person writes it: the month is enough for a monthly one."""
+    if step is not None and is_monthly(step):
+        return str(time.astype("datetime64[M]"))
+    return as_text(time).replace("T", " ")

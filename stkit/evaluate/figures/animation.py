@@ -20,6 +20,7 @@ _FORMAT = Format("animation", 5.2, 8.5)
 _MILLISECONDS = 600
 _LAST_MILLISECONDS = 1500
 _MOST_FRAMES = 40
+_COLOURS = 255
 
 
 def draw_animation(folder: Path, shown: Shown, variable: int) -> Drawn:
@@ -104,19 +105,24 @@ def _image(figure: Figure) -> Image.Image:
 
 
 def _gif(frames: list[Image.Image]) -> bytes:
-    """One palette for all frames, so that colours do not flicker."""
-    palette = frames[-1].quantize(colors=255, method=Image.Quantize.MEDIANCUT)
-    # Quantisation averages similar colours; the paper must stay exactly what it is around the image.
-    colours, corner = palette.getpalette() or [], palette.getpixel((0, 0))
-    assert isinstance(corner, int)
-    paper = frames[-1].getpixel((0, 0))
-    assert isinstance(paper, tuple)
-    colours[3 * corner : 3 * corner + 3] = [int(part) for part in paper]
-    palette.putpalette(colours)
-    indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    together = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames]))
+    palette = together.quantize(colors=_COLOURS, method=Image.Quantize.MEDIANCUT)
+    indexed = [_indexed(frame, palette) for frame in frames]
     durations = [_MILLISECONDS] * (len(indexed) - 1) + [_LAST_MILLISECONDS]
     stream = io.BytesIO()
     indexed[0].save(
         stream, format="GIF", save_all=True, append_images=indexed[1:], duration=durations, loop=0, optimize=False
     )
     return stream.getvalue()
+
+
+def _indexed(frame: Image.Image, palette: Image.Image) -> Image.Image:
+    """The frame in the colours that all frames share, so that nothing flickers; its paper keeps its own colour."""
+    pixels = np.asarray(frame)
+    paper = pixels[0, 0]
+    numbers = np.array(frame.quantize(palette=palette, dither=Image.Dither.NONE))
+    numbers[(pixels == paper).all(axis=-1)] = _COLOURS
+    image = Image.fromarray(numbers)
+    colours = (palette.getpalette() or [])[: 3 * _COLOURS]
+    image.putpalette([*colours, *([0] * (3 * _COLOURS - len(colours))), *(int(part) for part in paper)])
+    return image

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stkit.data.calendar import as_text, is_monthly
 from stkit.data.prepare import PreparedData
 from stkit.evaluate.figures.animation import draw_animation
 from stkit.evaluate.figures.maps import draw_maps
 from stkit.evaluate.figures.shown import Shown
 from stkit.evaluate.report.record import write_index
+from stkit.evaluate.summary import time_text
 
 
 def draw_forecasts(folder: Path, data: PreparedData, forecasts: Mapping[int, NDArray[np.float32]]) -> None:
@@ -44,12 +44,6 @@ def _shown(data: PreparedData, index: int, forecast: NDArray[np.float32]) -> Sho
         variables=data.source.variables,
         grid=data.source.grid,
         lead_unit=data.source.step_name,
-        times=None if times is None else tuple(_time_text(time, data.pipeline.step) for time in times),
+        times=None if times is None else tuple(time_text(time, data.pipeline.step) for time in times),
         number=index + 1,
     )
-
-
-def _time_text(time: np.datetime64, step: np.timedelta64 | None) -> str:
-    if step is not None and is_monthly(step):
-        return str(time.astype("datetime64[M]"))
-    return as_text(time).replace("T", " ")

@@ -107,7 +107,7 @@ def _first_scores(scores: Scores) -> list[tuple[str, str, str]]:
         found.append(
             (
                 f"{info.label} of {variable_name}",
-                f"{numbers} {unit}".strip(),
+                f"{numbers}\u00a0{unit}".strip(),
                 f"at {leads[0]} → {leads[1]}" if len(ends) > 1 else f"at {leads[0]}",
             )
         )
@@ -195,7 +195,10 @@ def _repeat(record: Record) -> Markup:
     for name, title in (("versions", "packages"), ("plugins", "plugins")):
         if isinstance(about.get(name), Mapping):
             environment[title] = ", ".join(f"{key} {value}" for key, value in about[name].items())
-    written = [details(f"Recipe as written: {name}", code(listing)) for name, listing in record.source.items()]
+    written = [
+        details("Overrides" if name == "overrides.txt" else f"Recipe as written: {name}", code(listing))
+        for name, listing in record.source.items()
+    ]
     return section(
         "How to repeat it",
         code(repeat_commands(record)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stkit.evaluate.figures.canvas import stem_of
 from stkit.evaluate.report.html import Markup, join, text
 from stkit.evaluate.scores import PerLead, Scores, best_at, decimals, number_text
 from stkit.evaluate.verdict import spoken
@@ -18,17 +19,20 @@ def score_tables(scores: Scores, variable: str) -> Markup:
     tables = []
     for name, info in scores.metrics.items():
         values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-        unit = info.unit.replace("{u}", unit_text(found.units) or "1")
-        tables.append(_table(scores, values, with_unit(info.label, unit), f"{info.convention}.", better=info.better))
+        title = with_unit(info.label, info.unit.replace("{u}", unit_text(found.units) or "1"))
+        place = stem_of("table", variable, name)
+        tables.append(_table(scores, values, title, f"{info.convention}.", place, info.better))
     if found.skill:
         # Skill stands second: it is what the verdict is about.
-        skill = _table(scores, found.skill, "Skill of the model against", f"{scores.skill_convention}.", better=None)
-        tables.insert(1, skill)
+        title, place = "Skill of the model against", stem_of("table", variable, "skill")
+        tables.insert(1, _table(scores, found.skill, title, f"{scores.skill_convention}.", place, None))
     least = "22rem" if len(scores.lead_steps) <= _FEW_LEADS else "100%"
     return Markup(f'<div class="tables" style="--least: {least}">\n{join(tables)}\n</div>')
 
 
-def _table(scores: Scores, values: Mapping[str, PerLead], title: str, convention: str, *, better: str | None) -> Markup:
+def _table(
+    scores: Scores, values: Mapping[str, PerLead], title: str, convention: str, place: str, better: str | None
+) -> Markup:
     leads = [steps_text(lead, scores.lead_unit) for lead in scores.lead_steps]
     head = "".join(f'<th scope="col">{text(lead)}</th>' for lead in leads)
     best = [best_at(values, better, lead) if better else frozenset() for lead in range(len(leads))]
@@ -41,10 +45,11 @@ def _table(scores: Scores, values: Mapping[str, PerLead], title: str, convention
         kind = ' class="model"' if name == "model" else ""
         rows.append(f'<tr{kind}><th scope="row">{text(spoken(name))}</th>{cells}</tr>')
     body = "\n".join(rows)
+    # The heading stands outside the part that scrolls, so that it is never cut off.
     return Markup(
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{text(title)}"><table>\n'
-        f"<caption><b>{text(title)}</b><span>{text(_sentence(convention))}</span></caption>\n"
-        f'<thead><tr><th scope="col">lead time</th>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+        f'<div class="score"><p id="{place}"><b>{text(title)}</b><span>{text(_sentence(convention))}</span></p>\n'
+        f'<div class="scroll" tabindex="0" role="group" aria-labelledby="{place}"><table aria-labelledby="{place}">\n'
+        f'<thead><tr><th scope="col">lead time</th>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div></div>'
     )
 
 
