@@ -85,14 +85,14 @@ def merge(below: Node, above: Node) -> Node:
     """Lay one tree over another: mappings merge, scalars and lists replace.
 
     Where ``name`` changes, nothing of the component below is kept. A bare string stands for ``{name: string}`` where it
-    meets a mapping that has a name, or a mapping meets it.
+    meets a mapping, or a mapping meets it.
     """
     low, high = below.value, above.value
     if isinstance(low, list) and isinstance(high, Positions):
         return _merge_positions(below, above)
     if isinstance(low, str) and isinstance(high, dict) and not isinstance(high, Positions):
         low = {"name": Node(low, below.mark)}
-    elif isinstance(low, dict) and "name" in low and isinstance(high, str):
+    elif isinstance(low, dict) and isinstance(high, str):
         high = {"name": Node(high, above.mark)}
     if not (isinstance(low, dict) and isinstance(high, dict)):
         return above

@@ -63,8 +63,6 @@ def _train(recipe: Recipe) -> Found:
         yield (*at, "sampling"), message
     if isinstance(train.sampling, ReverseScheduledSampling) and train.sampling.first_step > train.sampling.second_step:
         yield (*at, "sampling", "second_step"), f"comes before first_step ({train.sampling.first_step})"
-    if train.schedule.warmup_steps > train.steps:
-        yield (*at, "schedule", "warmup_steps"), f"is more than all {train.steps} steps of the training"
     if train.accumulate > train.batch_size:
         yield (*at, "accumulate"), f"is more than the {train.batch_size} windows of a batch"
 

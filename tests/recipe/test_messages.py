@@ -129,7 +129,8 @@ SHAPE = {
     "an unknown choice by name": (
         "train: {sampling: {name: sheduled}}\n",
         """\
-        over.yaml:1:26: train.sampling.name: should be 'none' or 'scheduled' or 'reverse_scheduled'; received 'sheduled'; did you mean 'scheduled'?
+        over.yaml:1:26: train.sampling.name: should be 'none' or 'scheduled' or 'reverse_scheduled'; \
+received 'sheduled'; did you mean 'scheduled'?
           1 | train: {sampling: {name: sheduled}}
             |                          ^^^^^^^^
         """,
@@ -271,10 +272,10 @@ OVERRIDES = {
     "train.steps=fast": "override 'train.steps=fast': train.steps: should be a whole number; received 'fast'",
     "train.stepps=3": "override 'train.stepps=3': train.stepps: there is no such key; did you mean 'steps'?",
     "train.steps=": "override 'train.steps=': train.steps: should be a whole number; received null",
-    "train.loss.name=mze": "override 'train.loss.name=mze': train.loss.name: no loss is called 'mze'; did you mean 'mse'",
+    "train.loss=mze": "override 'train.loss=mze': train.loss.name: no loss is called 'mze'; did you mean 'mse'",
     "summary=[1": "override 'summary=[1': the value is no YAML (while parsing a flow sequence",
-    "summary=@home": "override 'summary=@home': the value is no YAML (while scanning for the next token found character "
-    "'@' that cannot start any token); put text with special characters in quotes",
+    "summary=@home": "override 'summary=@home': the value is no YAML (while scanning for the next token found "
+    "character '@' that cannot start any token); put text with special characters in quotes",
     "model.layers.7.width=3": "override 'model.layers.7.width=3': model.layers: should be a list; received a mapping",
 }
 
