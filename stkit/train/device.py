@@ -35,7 +35,10 @@ def make_accelerator(precision: str = "no") -> Accelerator:
         raise UsageError("train.precision: fp16 needs a GPU and there is none here; use 'bf16', or 'no' for float32")
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()  # Accelerate keeps the first run's precision for the whole process otherwise
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
+    try:
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
+    except ValueError as error:
+        raise UsageError(f"Accelerate cannot use what the launcher set up: {error}") from error
     if accelerator.distributed_type not in _SUPPORTED:
         raise UsageError(
             f"started with Accelerate's {accelerator.distributed_type.value}: whole models on several GPUs or CPU "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from stkit.errors import RecipeError
+from stkit.errors import RecipeError, suggest
 from stkit.recipe.sections.train import OptimiserConfig
 
 
@@ -17,33 +16,34 @@ def build_optimiser(config: OptimiserConfig, module: nn.Module) -> torch.optim.O
     """The optimiser over the parameters of ``module``. Biases and norms get no weight decay (timm's default).
 
     Raises:
-        RecipeError: the name is not known to timm, or the optimiser takes no ``betas`` or ``eps``.
+        RecipeError: the name is not known to timm, or the optimiser does not take a value that is given.
     """
-    from timm.optim import create_optimizer_v2, list_optimizers  # type: ignore[attr-defined]
+    from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers  # type: ignore[attr-defined]
 
     known = [str(name) for name in list_optimizers()]
     name = config.name.lower().replace("_", "")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = suggest(config.name, known, len(known))
+        raise RecipeError(f"train.optimiser.name: timm.optim has no optimiser {config.name!r}; {near}")
+    info = get_optimizer_info(name)
+    if info.second_order:
         raise RecipeError(
-            f"train.optimiser.name: timm.optim has no optimiser {config.name!r}{hint}\n  known: {', '.join(known)}"
+            f"train.optimiser.name: {config.name!r} needs second derivatives, which training does not make"
         )
-    extras: dict[str, Any] = {}
-    if config.betas is not None:
-        extras["betas"] = config.betas
-    if config.eps is not None:
-        extras["eps"] = config.eps
+    # timm drops what the optimiser does not take; here an option that would do nothing is refused.
+    if config.eps is not None and not info.has_eps:
+        raise RecipeError(f"train.optimiser.eps: {config.name!r} has none")
+    if config.betas is not None and not (info.has_betas and info.num_betas == len(config.betas)):
+        has = f"{info.num_betas} of them" if info.has_betas else "none"
+        raise RecipeError(f"train.optimiser.betas: {config.name!r} has {has}; received {list(config.betas)}")
+    given = {"betas": config.betas, "eps": config.eps}
+    extras: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     try:
         optimiser: torch.optim.Optimizer = create_optimizer_v2(
             module, opt=name, lr=config.lr, weight_decay=config.weight_decay, **extras
         )
-    except (TypeError, ImportError, AssertionError) as error:
+    except (TypeError, ImportError, AssertionError, ValueError) as error:
         raise RecipeError(f"train.optimiser: {config.name!r} cannot be made from these values: {error}") from error
-    if getattr(optimiser, "is_second_order", False):
-        raise RecipeError(
-            f"train.optimiser.name: {config.name!r} needs second derivatives, which training does not make"
-        )
     return optimiser
 
 
