@@ -210,7 +210,7 @@ def _channels(array: Any, dims: tuple[str, str, str], config: NetcdfConfig, wher
         else:
             raise DataError(
                 f"{where} has the further dimension {dim!r} of size {array.sizes[dim]} ({_coordinate(array, dim)}); "
-                f"choose one entry with 'select: {{{dim}: <value>}}', or make each a variable with 'spread: {dim}'"
+                f"choose one with 'select: {{{dim}: <value>}}', or make each a variable with 'spread: {dim}'"
             )
     attributes = array.attrs
     name, units = str(array.name), str(attributes.get("units", "1"))
