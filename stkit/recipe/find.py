@@ -76,7 +76,7 @@ def display(path: Path) -> str:
 def _one(ref: str, base: Path, mark: Mark | None) -> Text | None:
     if not ref.strip() or "\0" in ref:
         return None
-    path = base / Path(ref).expanduser() if ref.startswith("~") else base / ref
+    path = base / _expanded(ref)
     if _is(path, "file"):
         return _read(path, _stem(path.name), mark)
     if _is(path, "directory") and _is(path / RESOLVED, "file"):
@@ -98,6 +98,13 @@ def _one(ref: str, base: Path, mark: Mark | None) -> Text | None:
         text, plugin = resolved
         return Text(f"{ref} (by plugin {plugin})", _stem(ref), text, base, f"{plugin}:{ref}")
     return None
+
+
+def _expanded(ref: str) -> Path:
+    try:
+        return Path(ref).expanduser()
+    except RuntimeError:  # `~nobody`
+        return Path(ref)
 
 
 def _is(path: Path, what: str) -> bool:

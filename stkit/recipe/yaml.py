@@ -108,7 +108,12 @@ class _Builder:
             return None
         if tag not in ("str", "timestamp"):
             self.problems.append(Problem(f"the tag {tag!r} is not supported", mark=mark))
-        return text
+        try:
+            # JSON writes characters beyond the basic plane as two escapes; YAML takes them for two characters.
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.problems.append(Problem("half a character (a lone surrogate) is no text", mark=mark))
+            return ""
 
     def _mark(self, node: Any) -> Mark:
         start, end = node.start_mark, node.end_mark
@@ -147,6 +152,7 @@ def _float(text: str) -> float:
 
 def _styled(value: Any) -> Any:
     from ruamel.yaml.comments import CommentedSeq
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     if isinstance(value, dict):
         return {key: _styled(child) for key, child in value.items()}
@@ -155,6 +161,9 @@ def _styled(value: Any) -> Any:
         if not any(isinstance(child, dict | list) for child in items):
             items.fa.set_flow_style()
         return items
+    if isinstance(value, str) and not value.isprintable():
+        # Left to itself ruamel writes some line separators as they are, and YAML reads them as blanks.
+        return DoubleQuotedScalarString(value)
     return value
 
 
