@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -40,7 +40,7 @@ class Baseline(ABC):
 
     name: ClassVar[str]
 
-    def fit(self, fields: Float[Tensor, "T C H W"] | Fields | Record, times: Times | None = None) -> Self:
+    def fit(self, fields: Float[Tensor, "T C H W"] | Fields | Record, times: Times | None = None) -> Baseline:
         """Learn from the training part: a ``T C H W`` array with its times, or a record.
 
         Raises:
@@ -75,7 +75,7 @@ class Baseline(ABC):
         return {}
 
     @classmethod
-    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Self:
+    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Baseline:
         """Back from :meth:`settings` and :meth:`state`."""
         return cls()
 
@@ -137,7 +137,7 @@ class Climatology(Baseline):
         return {"kind": self.normal.kind}
 
     @classmethod
-    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Self:
+    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Climatology:
         """See :meth:`Baseline.from_state`."""
         kind: ClimatologyKind = settings["kind"]  # type: ignore[assignment]
         fresh = cls(kind)
@@ -199,9 +199,11 @@ class DampedAnomaly(Climatology):
         return {**super().state(), "slope": self.slope}
 
     @classmethod
-    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Self:
+    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> DampedAnomaly:
         """See :meth:`Baseline.from_state`."""
-        fresh = super().from_state(settings, tensors)
+        kind: ClimatologyKind = settings["kind"]  # type: ignore[assignment]
+        fresh = cls(kind)
+        fresh._normal = Normal.from_state(kind, tensors)
         fresh._slope = tensors["slope"]
         return fresh
 
