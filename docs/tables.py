@@ -1,0 +1,157 @@
+"""Results in the documentation come from run records, and this command writes them.
+
+    python docs/tables.py record RUN      keep what the tables need of a finished run, in docs/records/
+    python docs/tables.py write           write the tables of README.md and recipes/README.md
+    python docs/tables.py check           exit 1 if a table differs from its record
+
+A table stands between ``<!-- table: KIND NAME -->`` and ``<!-- end of table -->``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "docs" / "records"
+PAGES = (ROOT / "README.md", ROOT / "recipes" / "README.md")
+BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+KEPT_OF_RUN = (
+    "name summary recipe_hash seed command started finished outcome step best_step platform python versions device "
+    "world_size precision parameters split windows_hash"
+).split()
+KEPT_OF_SCORES = "windows independent_windows span lead_steps lead_unit metrics variables skill verdict".split()
+
+Record = Mapping[str, Any]
+
+
+def record(run: Path) -> Path:
+    """Keep a finished run's record.
+
+    Raises:
+        SystemExit: if the run has not finished, or changed its recipe on the command line.
+    """
+    about = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    if about["outcome"] != "finished":
+        raise SystemExit(f"{run} has not finished: {about['outcome']}")
+    if (run / "source" / "overrides.txt").read_text(encoding="utf-8").strip():
+        raise SystemExit(f"{run} changed its recipe on the command line; a record is of a recipe as shipped")
+    kept = {
+        "run": {key: about[key] for key in KEPT_OF_RUN},
+        "scores": {key: scores[key] for key in KEPT_OF_SCORES},
+    }
+    RECORDS.mkdir(exist_ok=True)
+    path = RECORDS / f"{about['name']}.json"
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def load_records() -> dict[str, Record]:
+    """Every record that is kept, by the name of its recipe."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))}
+
+
+def scores_table(records: Mapping[str, Record], name: str) -> Iterator[str]:
+    """The first score of one run, by lead time, beside its baselines."""
+    run, scores = records[name]["run"], records[name]["scores"]
+    metric = next(iter(scores["metrics"]))
+    about = scores["metrics"][metric]
+    for variable, found in scores["variables"].items():
+        unit = about["unit"].replace("{u}", found["units"])
+        leads = [f"{lead} {scores['lead_unit']}{'s' if lead > 1 else ''}" for lead in scores["lead_steps"]]
+        yield f"| {about['label']} of {variable} [{unit}] | " + " | ".join(leads) + " |"
+        yield "|---|" + "---:|" * len(leads)
+        for forecast, values in found["scores"].items():
+            row = " | ".join("–" if value is None else f"{value:.3f}" for value in values[metric])
+            label = f"**{name}**" if forecast == "model" else forecast.replace("_", " ")
+            yield f"| {label} | {row} |"
+    yield ""
+    yield f"{scores['verdict']} ({minutes(run)} of training and scoring on {run['device']}, {run['parameters']:,} parameters.)"
+
+
+def index_table(records: Mapping[str, Record], _name: str) -> Iterator[str]:
+    """Every shipped recipe: what it is, its size, its time and its score where a run was recorded."""
+    from stkit.recipe.shipped_files import shipped_specs
+
+    yield "| recipe | what it is | parameters | run time | score, and the best baseline |"
+    yield "|---|---|---:|---:|---|"
+    for spec in shipped_specs():
+        if spec.name in records:
+            run, scores = records[spec.name]["run"], records[spec.name]["scores"]
+            size, time = f"{run['parameters']:,}", minutes(run)
+            result = summary(scores)
+        else:
+            size = time = result = ""
+        yield f"| `{spec.name}` | {spec.summary} | {size} | {time} | {result} |"
+
+
+def summary(scores: Record) -> str:
+    """The first score averaged over the lead times, and that of the best baseline."""
+    metric = next(iter(scores["metrics"]))
+    about = scores["metrics"][metric]
+    out = []
+    for variable, found in scores["variables"].items():
+        mean = {
+            forecast: sum(values[metric]) / len(values[metric])
+            for forecast, values in found["scores"].items()
+            if None not in values[metric]
+        }
+        baselines = {forecast: value for forecast, value in mean.items() if forecast != "model"}
+        pick: Callable[..., str] = max if about["better"] == "higher" else min
+        best = pick(baselines, key=lambda forecast: baselines[forecast])
+        unit = about["unit"].replace("{u}", found["units"]).replace("1", "")
+        text = f"{variable} {about['label']} {mean['model']:.3g} {unit}".rstrip()
+        out.append(f"{text} ({best.replace('_', ' ')} {baselines[best]:.3g})")
+    return "; ".join(out)
+
+
+def minutes(run: Record) -> str:
+    """How long a run took from start to report."""
+    seconds = (datetime.fromisoformat(run["finished"]) - datetime.fromisoformat(run["started"])).total_seconds()
+    return f"{seconds / 60:.1f} min"
+
+
+TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {"scores": scores_table, "index": index_table}
+
+
+def rendered(text: str, records: Mapping[str, Record]) -> str:
+    """A page with its tables written from the records."""
+
+    def fill(block: re.Match[str]) -> str:
+        lines = TABLES[block["kind"]](records, block["name"] or "")
+        return f"{block[1]}{chr(10).join(lines)}\n{block[4]}"
+
+    return BLOCK.sub(fill, text)
+
+
+def main(arguments: list[str]) -> int:
+    """The command; see the top of this file."""
+    match arguments:
+        case ["record", *runs] if runs:
+            for run in runs:
+                print(record(Path(run)).relative_to(ROOT))
+        case ["write"]:
+            for page in PAGES:
+                page.write_text(rendered(page.read_text(encoding="utf-8"), load_records()), encoding="utf-8")
+        case ["check"]:
+            stale = [
+                page for page in PAGES if rendered(page.read_text("utf-8"), load_records()) != page.read_text("utf-8")
+            ]
+            for page in stale:
+                print(f"{page.relative_to(ROOT)} differs from the run records; run: python docs/tables.py write")
+            return 1 if stale else 0
+        case _:
+            print(__doc__)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
