@@ -33,7 +33,11 @@ def attend(
         seen = allowed.any(dim=1)[:, None, None]
         allowed = (allowed | ~seen[:, 0])[:, None, None, :]  # B 1 1 M; a softmax over nothing has no value
     channels = values.shape[-1]
-    q, k, v = (_fused(tokens) for tokens in (queries, keys, values))
+    # The fused kernels want queries, keys and values of one width: zeros more add nothing to a product. Otherwise torch
+    # would compute the full matrix without a word.
+    together = max(channels, keys.shape[-1])
+    together += -together % _ALIGNMENT if queries.is_cuda else 0
+    q, k, v = (_fused(tokens, together) for tokens in (queries, keys, values))
     found = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=1.0)[:, 0, :, :channels]
     return found if seen is None else torch.where(seen, found, torch.zeros_like(found))
 
@@ -79,7 +83,7 @@ def mask_keys(module: nn.Module, valid: Tensor | None) -> None:
             part.valid = valid
 
 
-def _fused(tokens: Tensor) -> Tensor:
-    """``B 1 N C`` as torch's fused kernels take it: otherwise it would compute the full matrix without a word."""
-    missing = -tokens.shape[-1] % _ALIGNMENT if tokens.is_cuda else 0
+def _fused(tokens: Tensor, width: int) -> Tensor:
+    """``B 1 N width``, contiguous."""
+    missing = width - tokens.shape[-1]
     return (F.pad(tokens, (0, missing)) if missing else tokens.contiguous())[:, None]

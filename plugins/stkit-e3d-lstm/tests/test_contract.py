@@ -37,11 +37,6 @@ class TestStandard(CellContract):
     transition = recall(tau=2)
 
 
-class TestItsOwnRecall(CellContract):
-    name = "e3d_lstm"
-    config = {**SMALL, "depth": 1}
-
-
 class TestPaper(CellContract):
     name = "e3d_lstm"
     config = PRINTED
@@ -53,13 +48,6 @@ class TestOfficial(CellContract):
     config = RELEASED
     transition = recall(tau=None, maximum=4, start=True, norm={"name": "channel", "eps": 1e-12})
     exempt = {"gradients": "the released cell hands on the old memory, so that nothing reaches the kernels of M"}
-
-
-class TestPooled(CellContract):
-    name = "e3d_lstm"
-    config = SMALL
-    transition = recall(tau=2, pool=2)
-    translation_step = 2
 
 
 class TestInRegions(CellContract):
@@ -82,16 +70,16 @@ class TestWindow(CellContract):
     sizes = (3, 3)
 
 
-class TestRecallInStLstm(CellContract):
+class TestRecallInConvLstm(CellContract):
     """A cell of another plugin, by name."""
 
-    name = "st_lstm"
+    name = "conv_lstm"
     config = {"kernel": 3}
     transition = recall(tau=2)
 
 
-class TestRecallInConvLstm(CellContract):
-    name = "conv_lstm"
+class TestPooledRecallInStLstm(CellContract):
+    name = "st_lstm"
     config = {"kernel": 3}
-    transition = recall(tau=2, region=4)
-    translation_step = 4
+    transition = recall(tau=2, pool=2)
+    translation_step = 2
