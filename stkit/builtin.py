@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stkit.api import (
+    CellSpec,
     CheckSpec,
     DatasetSpec,
     ExporterSpec,
@@ -24,6 +25,17 @@ SA_CONVLSTM = Paper(
     link="AAAI 2020",
     reference_code="none was published",
 )
+
+
+@hookimpl
+def stkit_cells() -> Iterator[CellSpec]:
+    """What only imported weights need."""
+    yield CellSpec(
+        name="openstl_0_3_conv_lstm",
+        target="stkit.interop.cell:OpenSTL03ConvLSTM",
+        config="stkit.interop.config:OpenSTL03ConvLSTMConfig",
+        summary="to run imported weights: the faulty ConvLSTM of OpenSTL 0.3, H = o . g",
+    )
 
 
 @hookimpl
@@ -122,6 +134,12 @@ def stkit_datasets() -> Iterator[DatasetSpec]:
             year=2015,
             link="arXiv:1502.04681",
         ),
+    )
+    yield DatasetSpec(
+        name="imported",
+        target="stkit.interop.data:ImportedData",
+        config="stkit.interop.config:ImportedDataConfig",
+        summary="stands for the data of an imported model, which did not come with it",
     )
 
 

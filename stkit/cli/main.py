@@ -20,6 +20,7 @@ SUMMARIES = {
     "eval": "Score a run on its test part",
     "predict": "Forecast from a file with a trained run",
     "report": "Write a run's report again",
+    "import": "Make a run of weights from a reference implementation",
     "runs": "List the runs of a folder",
     "list": "List recipes, architectures, cells, modules, losses, scores and datasets",
     "info": "Tell all about one of them",
@@ -36,7 +37,7 @@ _INTERRUPTED = 130
 
 click.rich_click.COMMAND_GROUPS = {
     "stkit": [
-        {"name": "Train and score", "commands": ["recipe", "resume", "eval", "predict", "report", "runs"]},
+        {"name": "Train and score", "commands": ["recipe", "resume", "eval", "predict", "report", "import", "runs"]},
         {"name": "Choose and check", "commands": ["list", "info", "validate", "schema", "cp"]},
         {"name": "This installation", "commands": ["plugins", "doctor", "completion"]},
     ]

@@ -86,15 +86,22 @@ def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
 
     Raises:
         UsageError: it is no run directory.
-        CheckpointError: there is no checkpoint, it is damaged, or it belongs to another recipe.
+        CheckpointError: there is no checkpoint, it is damaged, or it belongs to another recipe; or the weights were
+            imported.
         StkitError: see :func:`execute`.
     """
     from stkit.train.device import make_accelerator, on_main
     from stkit.train.setup import assemble
 
     run = RunDirectory.open(path)
+    record = run.read_record()
+    if record.get("outcome") == "imported":
+        raise CheckpointError(
+            f"{run.path}: {record.get('reason')}: there is no training here to go on with. "
+            f"`stkit predict {run.path}` forecasts with it"
+        )
     loaded = load(str(run.path))
-    expected = run.read_record().get("recipe_hash")
+    expected = record.get("recipe_hash")
     if expected != loaded.hash:
         raise CheckpointError(
             f"{run.recipe}: changed since the run was started (recipe {loaded.hash[:12]}, run.json says "
