@@ -5,13 +5,11 @@ Axes: ``B`` batch, ``T`` time, ``C`` channels, ``H`` height, ``W`` width.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.gradcheck import GradcheckError
 
 from stkit.cells.base import Cell, StepOut, Tensors
 from stkit.testing.rules import ContractViolation, Rule
@@ -161,29 +159,35 @@ def dead_parameters(module: nn.Module, results: Iterable[Tensor], seed: int) -> 
     for number, result in enumerate(results):
         if result.requires_grad:
             total = total + (result * tensor(seed + number, *result.shape, dtype=result.dtype)).sum()
-    names, parameters = (
-        zip(*module.named_parameters(), strict=True) if any(True for _ in module.parameters()) else ((), ())
-    )
+    parameters = dict(module.named_parameters())
     if not total.requires_grad:
-        return list(names)
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        return list(parameters)
+    gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
     sizes = [0.0 if gradient is None else float(gradient.abs().max()) for gradient in gradients]
     floor = 1e-11 * max(sizes, default=0.0)
     return [name for name, size in zip(parameters, sizes, strict=True) if not size > floor]
 
 
 def gradcheck(run: Callable[..., tuple[Tensor, ...]], leaves: Mapping[str, Tensor]) -> None:
-    """:func:`torch.autograd.gradcheck` along random directions, with the names of the leaves in its error."""
-    try:
-        torch.autograd.gradcheck(
-            run,
-            tuple(leaf.detach().clone().requires_grad_() for leaf in leaves.values()),
-            fast_mode=True,
-            check_undefined_grad=False,
-        )
-    except GradcheckError as error:
-        place = re.search(r"with respect to input (\d+)", str(error))
-        found = str(error).partition("\n")[0].rstrip(" ,.")
-        if place is not None:
-            found = f"the gradient with respect to {list(leaves)[int(place[1])]} is not that of finite differences"
-        raise ValueError(found) from None
+    """Compares gradients with central differences: one leaf at a time, then with :func:`torch.autograd.gradcheck`.
+
+    The first comparison names the leaf and takes no time where it fails; the second one is the judge.
+
+    Raises:
+        ValueError: naming the first leaf whose gradient is another.
+    """
+    inputs = [leaf.detach().clone().requires_grad_() for leaf in leaves.values()]
+    outputs = run(*inputs)
+    weights = [tensor(9_000 + number, *output.shape, dtype=output.dtype) for number, output in enumerate(outputs)]
+    gradients = torch.autograd.grad(outputs, inputs, weights, allow_unused=True)
+    for place, (name, leaf) in enumerate(leaves.items()):
+        way = tensor(10_000 + place, *leaf.shape, dtype=leaf.dtype)
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = [part + step * way if number == place else part for number, part in enumerate(inputs)]
+            ends.append(sum(float((y.detach() * w).sum()) for y, w in zip(run(*moved), weights, strict=True)))
+        slope, gradient = (ends[0] - ends[1]) / 2e-6, gradients[place]
+        said = 0.0 if gradient is None else float((gradient * way).sum())
+        if not abs(said - slope) <= 1e-5 * (1 + abs(slope)):
+            raise ValueError(f"along one direction of {name} the gradient says {said:.6g}, differences {slope:.6g}")
+    torch.autograd.gradcheck(run, inputs, fast_mode=True, check_undefined_grad=False)

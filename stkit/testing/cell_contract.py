@@ -191,13 +191,14 @@ class CellContract(Contract):
     @CONTRACT_SETTINGS
     @given(case=cases(), other=cases())
     def test_pure(self, case: Case, other: Case) -> None:
-        """The same sequence twice, another one in between."""
+        """The same sequence twice, others of the same and of another shape in between."""
         cell = self.build(case.grid)
         other = other._replace(height=case.height, width=case.width)
         xs = self.inputs(cell, case)
         with self.obey("pure", "running the same sequence again after another one"):
             first = self.unroll(cell, xs, case)
-            self.unroll(cell, self.inputs(cell, other), other)
+            for between in (other, case._replace(seed=other.seed)):
+                self.unroll(cell, self.inputs(cell, between), between)
             second = self.unroll(cell, xs, case)
         for step, (a, b) in enumerate(zip(second.ys, first.ys, strict=True)):
             drive.require_equal(self.rules["pure"], self.subject, f"y of step {step} in the second run", a, b)
@@ -266,7 +267,7 @@ class CellContract(Contract):
             whole = self.unroll(cell, xs, case)
             state, zeros = self.start(cell, case)
             half = drive.unroll(cell, xs[:cut], state, zeros)
-            self.unroll(cell, self.inputs(cell, case._replace(seed=case.seed + 7)), case)
+            self.unroll(fresh, self.inputs(fresh, case._replace(seed=case.seed + 7)), case)
             carry = drive.returned(half.last.carry, zeros)
             rest = drive.unroll(fresh, xs[cut:], _through_file(half.last.state), _through_file(carry))
         for step, y in enumerate(half.ys + rest.ys):
