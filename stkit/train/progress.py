@@ -34,12 +34,11 @@ class ProgressDisplay:
         self._task = TaskID(0)
         if shown and self._console.is_terminal:
             self._live = Progress(
-                TextColumn("training"),
-                BarColumn(),
+                BarColumn(bar_width=16),  # narrow, so that a line of 80 columns holds everything
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]}"),
                 TextColumn("{task.fields[rate]} steps/s"),
-                TimeRemainingColumn(elapsed_when_finished=True),
+                TimeRemainingColumn(),
                 TextColumn("left"),
                 TextColumn("{task.fields[note]}", style="dim"),
                 console=self._console,
@@ -86,10 +85,10 @@ class ProgressDisplay:
     def validated(self, step: int, loss: float, best: bool) -> None:
         """Tell the result of a validation."""
         if self._shown:
-            note = f"validation {loss:.4g}" + (" (best)" if best else "")
+            note = f"validation {loss:.4g}"
             if self._live is not None:
                 self._live.update(self._task, note=note)
-            self._note(f"step {step}/{self._total}  {note}")
+            self._note(f"step {step}/{self._total}  {note}" + (" (best)" if best else ""))
 
     def _note(self, line: str) -> None:
         LOG.info(line, extra={FILE_ONLY: self.live})
