@@ -5,7 +5,6 @@ Only frames up to the start are read; nothing of the future is needed, and the h
 
 from __future__ import annotations
 
-import itertools
 import logging
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stkit.data.calendar import Times, as_text, breaks, is_monthly, is_yearly, step_name, typical_step
+from stkit.data.calendar import Times, as_text, is_monthly, is_yearly, step_name, typical_step
 from stkit.data.netcdf import NetcdfSource
 from stkit.data.netcdf_config import NetcdfConfig
 from stkit.data.netcdf_file import open_file
@@ -235,16 +234,18 @@ def _check_context(
             )
     if times is None or pipeline.step is None:
         return
-    given = typical_step(times if len(times) > 1 or every_time is None else every_time)
-    wanted = _words(pipeline.step)
-    if given is not None and not _same_step(given, pipeline.step):
-        raise DataError(f"{path}: its time step is {_words(given)}, but the model was trained on steps of one {wanted}")
-    gap = breaks(times)
-    if gap.size:
-        before, after = itertools.islice(times[int(gap[0]) :], 2)
+    given = None if every_time is None else typical_step(every_time)
+    fits = [_same_step(step, pipeline.step) for step in np.diff(times)]
+    if any(fits) and not all(fits):
+        at = fits.index(False)
         raise DataError(
-            f"{path}: between {as_text(before)} and {as_text(after)} frames are missing; the model needs "
+            f"{path}: between {as_text(times[at])} and {as_text(times[at + 1])} frames are missing; the model needs "
             f"{len(times)} consecutive ones"
+        )
+    if given is not None and not _same_step(given, pipeline.step):
+        trained = _words(pipeline.step)
+        raise DataError(
+            f"{path}: its time step is {_words(given)}, but the model was trained on steps of one {trained}"
         )
 
 

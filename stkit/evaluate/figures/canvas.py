@@ -104,6 +104,7 @@ def style(theme: Theme, form: Format) -> Iterator[None]:
             "axes.linewidth": 0.6,
             "figure.facecolor": theme.paper,
             "text.color": theme.ink,
+            "text.parse_math": False,  # a dollar in a variable's name is a dollar
             "xtick.color": theme.muted,
             "ytick.color": theme.muted,
             "xtick.labelcolor": theme.muted,

@@ -47,7 +47,7 @@ def plain(words: str) -> str:
 
 def _scores(scores: Scores) -> list[str]:
     blocks = []
-    leads = [steps_text(lead, scores.lead_unit) for lead in scores.lead_steps]
+    leads = [plain(steps_text(lead, scores.lead_unit)) for lead in scores.lead_steps]
     for name, variable in scores.variables.items():
         for metric, info in scores.metrics.items():
             values = {forecast: variable.scores[forecast][metric] for forecast in scores.forecasts}
