@@ -23,6 +23,14 @@ DEAD = ("conv_o.0.weight", "conv_o.1.weight", "conv_o.1.bias", "conv_last.weight
 CELL_0_3 = "openstl_0_3_conv_lstm"
 
 
+def places(network: NextFrame) -> Places:
+    """Of a whole network."""
+    found = places_of(network, HEAD, channels_last=False)
+    for n, node in enumerate(network.stack.nodes):
+        found |= places_of(node, CELL, there=f"cell_list.{n}.", here=f"stack.nodes.{n}.", channels_last=False)
+    return found
+
+
 def openstl(theirs: Weights, semantics: Semantics) -> Architecture:
     """From OpenSTL's ``ConvLSTM_Model``."""
     layers = theirs.numbers(r"cell_list\.(\d+)\.")
@@ -33,13 +41,6 @@ def openstl(theirs: Weights, semantics: Semantics) -> Architecture:
     model: dict[str, Any] = {"name": "convlstm", "variant": "next_frame", "layers": widths, "cell": cell}
     if semantics == "openstl-0.3":
         model["cell"] = {"name": CELL_0_3, **cell}
-
-    def places(network: NextFrame) -> Places:
-        found = places_of(network, HEAD, channels_last=False)
-        for n, node in enumerate(network.stack.nodes):
-            found |= places_of(node, CELL, there=f"cell_list.{n}.", here=f"stack.nodes.{n}.", channels_last=False)
-        return found
-
     unused = (f"cell_list.{n}.{name}" for n in layers for name in DEAD)
     return Architecture(
         title="OpenSTL's ConvLSTM",

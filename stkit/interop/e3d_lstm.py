@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from torch import nn
+
 from stkit.errors import CheckpointError
 from stkit.interop.architecture import Architecture
 from stkit.interop.layout import Convolution, Place, Places, places_of, prefixed
@@ -25,8 +27,7 @@ CELL = (
     _convolution("conv3d_4", "output", "m", "o"),
     _convolution("conv3d_5", "fusion", "memory", "h"),
 )
-EPS = 1e-12
-"""Of the released norms."""
+HEAD = (_convolution("conv3d", "head.convolution", "hidden", "frame"),)
 FAULT = (
     "the released cell hands on the memory M that came in instead of the one it computed, so that M stays zero; the "
     "imported model does the same, as the variant 'official'"
@@ -47,19 +48,11 @@ def tensorflow(theirs: Weights, steps: int) -> Architecture:
     widths = [theirs.shape(f"{scope}e3d{n}/conv3d_5/kernel", 5)[-1] for n in layers]
 
     def places(network: NextFrame) -> Places:
-        found = places_of(
-            network,
-            (Convolution("head.convolution", "hidden", "frame", "conv3d/kernel", "conv3d/bias", "", ""),),
-            there=scope,
-            channels_last=True,
-        )
+        found = places_of(network, HEAD, there=scope, channels_last=True)
         kernel = f"{scope}conv3d/kernel"
         found[kernel] = Place(("frame",), found[kernel].ours, True, folded_depth=depth)
         for n, node in enumerate(network.stack.nodes[1:]):
-            inside = places_of(node, CELL, channels_last=True)
-            for theirs_name, ours in (("gamma", "weight"), ("beta", "bias")):
-                inside[f"self_attn/{theirs_name}"] = Place(("c",), {f"transition.norm.{ours}": ("c",)}, True)
-            found |= prefixed(inside, f"{scope}e3d{n}/", f"stack.nodes.{n + 1}.")
+            found |= prefixed(cell_places(node), f"{scope}e3d{n}/", f"stack.nodes.{n + 1}.")
         return found
 
     return Architecture(
@@ -80,6 +73,15 @@ def tensorflow(theirs: Weights, steps: int) -> Architecture:
             "oldest are forgotten, where the released code keeps all",
         ),
     )
+
+
+def cell_places(cell: nn.Module) -> Places:
+    """Of one cell."""
+    norm = {"self_attn/gamma": "transition.norm.weight", "self_attn/beta": "transition.norm.bias"}
+    return {
+        **places_of(cell, CELL, channels_last=True),
+        **{theirs: Place(("c",), {ours: ("c",)}, True) for theirs, ours in norm.items()},
+    }
 
 
 def refuse_openstl(theirs: Weights) -> NoReturn:

@@ -18,18 +18,19 @@ HEAD = (bare_convolution("conv_last", "head.convolution", "hidden", "frame"),)
 ADAPTER = "adapter.weight"
 
 
+def places(network: NextFrame) -> Places:
+    """Of a whole network."""
+    found = places_of(network, HEAD, channels_last=False)
+    for n, node in enumerate(network.stack.nodes):
+        found |= places_of(node, CELL, there=f"cell_list.{n}.", here=f"stack.nodes.{n}.", channels_last=False)
+    return found
+
+
 def released(theirs: Weights, title: str) -> Architecture:
     """From the authors' ``RNN`` of PredRNN and PredRNN-V2, or OpenSTL's ``PredRNN_Model`` and ``PredRNNv2_Model``."""
     layers = theirs.numbers(r"cell_list\.(\d+)\.")
     x = theirs.shape("cell_list.0.conv_x.0.weight", 4)
     norm = theirs.get("cell_list.0.conv_x.1.weight")
-
-    def places(network: NextFrame) -> Places:
-        found = places_of(network, HEAD, channels_last=False)
-        for n, node in enumerate(network.stack.nodes):
-            found |= places_of(node, CELL, there=f"cell_list.{n}.", here=f"stack.nodes.{n}.", channels_last=False)
-        return found
-
     return Architecture(
         title=f"{title}-V2" if ADAPTER in theirs else title,
         model={

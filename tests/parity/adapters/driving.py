@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from stkit.cells import Cell, NormFactory, StepOut
+from stkit.interop.architecture import Architecture
+from stkit.interop.layout import Places, theirs_of, values_of
+from stkit.interop.weights import Weights
 from stkit.modules.norm.norms import PixelNorm
-from stkit.stacks import Forecaster, RolloutOut, Stack
+from stkit.stacks import Forecaster, NextFrame, RolloutOut, Stack
 
-from ..golden import Golden, channels_first
+from ..golden import Golden, Unfitting, channels_first, load
+
+
+def fill(module: nn.Module, places: Places, theirs: Mapping[str, Tensor]) -> None:
+    """Put their values into a module; each of them must have a place, and each place a value."""
+    if places.keys() != theirs.keys():
+        raise Unfitting(
+            f"without a value: {places.keys() - theirs.keys()}; without a place: {theirs.keys() - places.keys()}"
+        )
+    load(module, values_of(places, theirs))
+
+
+def imported(golden: Golden, architecture: Architecture) -> tuple[Forecaster, NextFrame, Places]:
+    """The model that the importer makes of the file's parameters, and where they are in it."""
+    forecaster = architecture.build(dtype=torch.float64)
+    network = forecaster.network
+    assert isinstance(network, NextFrame)
+    values = architecture.values(weights(golden), forecaster)
+    load(network, {name.removeprefix("network."): value for name, value in values.items()})
+    return forecaster, network, architecture.places(network)
+
+
+def weights(golden: Golden) -> Weights:
+    """The file's parameters as the importer takes them."""
+    return Weights(golden.parameters(), golden.path.name)
+
 
 Named = Callable[[StepOut], Mapping[str, Tensor]]
 """The tensors of a step by the names that the files use."""
@@ -96,17 +123,17 @@ def compare_gradients(
         golden.compare(f"grad.{name}", gradient)
 
 
+def compare_named_gradients(golden: Golden, loss: Tensor, places: Places, module: nn.Module) -> None:
+    """:func:`compare_gradients` of a module whose parameters have these places."""
+    compare_gradients(golden, loss, lambda found: theirs_of(places, found), module)
+
+
 def pixel_norm(gains: Tensor | None) -> NormFactory | None:
     """The norm whose gains the file has: torch's layer norm over channels and grid."""
     if gains is None:
         return None
     grid = tuple(gains.shape[1:])
     return lambda channels: PixelNorm(channels, grid, dtype=torch.float64)
-
-
-def layers(theirs: dict[str, Tensor]) -> int:
-    """How many ``cell_list.<n>`` there are."""
-    return 1 + max(int(found[1]) for name in theirs if (found := re.match(r"cell_list\.(\d+)\.", name)))
 
 
 def _record(node: Cell, place: int, recorded: list[StepOut]) -> Callable[[], None]:

@@ -13,28 +13,15 @@ from torch import Tensor, nn
 
 import stkit
 from stkit.cells import Engine, GateBlock, StepOut, Tensors, Transition
+from stkit.interop import e3d_lstm
+from stkit.interop.layout import prefixed
 from stkit.modules.norm.norms import ChannelNorm, PixelNorm
 from stkit.stacks import Forecaster, NextFrame
 
 from ..golden import Golden, channels_first, load
-from .driving import compare_gradients, everything, layers, run_next_frame
+from .driving import compare_gradients, compare_named_gradients, everything, fill, imported, run_next_frame, weights
 from .tensorflow import compare_squares, nchw
 
-CONVOLUTIONS = {
-    "conv3d_1": "gates.{}.x",
-    "conv3d": "gates.{}.h",
-    "conv3d_2": "gates.{}.m",
-    "conv3d_3": "output.{}.c",
-    "conv3d_4": "output.{}.m",
-    "conv3d_5": "fusion.{}.memory",
-}
-"""The convolutions of a cell by their names in TensorFlow. The gates are in the same order as ours."""
-NORMS = {
-    "inputs": "gates.norms.x",
-    "hidden": "gates.norms.h",
-    "global_memory": "gates.norms.m",
-    "self_attn": "transition.norm",
-}
 EPS = 1e-12
 OUT = "out.out_ims_BTHWC"
 
@@ -63,8 +50,8 @@ def cell(golden: Golden) -> None:
         transition=Recall(width, tau=steps + 1, depth=depth, start=True, norm=_norm),
         dtype=torch.float64,
     )
-    places = _cell_places(scope, "")
-    load(ours, {place: _ours(theirs[name]) for name, place in places.items()})
+    places = prefixed(e3d_lstm.cell_places(ours), scope, "")
+    fill(ours, places, theirs)
 
     state = ours.initial_state(c.shape[0], *c.shape[-2:], dtype=torch.float64)
     memories = torch.cat([state["transition.memories"][:, 1:], golden.take("in.c")[:, None]], dim=1)
@@ -76,25 +63,13 @@ def cell(golden: Golden) -> None:
         state, carry = out.state, out.carry
         found.append(everything(out))
     loss = compare_squares(golden, found)
-    compare_gradients(golden, loss, lambda grad: {name: _theirs(grad[place]) for name, place in places.items()}, ours)
+    compare_named_gradients(golden, loss, places, ours)
 
 
 def model(golden: Golden) -> None:
     """``tf_e3d_model*``: the variant ``official``."""
-    theirs = golden.parameters()
-    scope = next(n for n in theirs if n.endswith("/e3d0/conv3d/kernel")).removesuffix("e3d0/conv3d/kernel")
-    widths = [theirs[f"{scope}e3d{n}/conv3d_5/bias"].shape[0] for n in range(_count(theirs, "/conv3d_5/bias"))]
-    kernel = theirs[f"{scope}e3d0/conv3d_1/kernel"].shape[:3]
-    head = theirs[f"{scope}conv3d/kernel"]
-    forecaster, network = _build(golden, widths, tuple(kernel), head.shape[0], {})
-    places = {
-        name: place for n in range(len(widths)) for name, place in _cell_places(f"{scope}e3d{n}/", _node(n)).items()
-    }
-    kernels, offsets = "head.convolution.kernels.hidden", "head.convolution.biases.hidden"
-    values = {place: _ours(theirs[name]) for name, place in places.items()}
-    values[kernels] = _ours(head).flatten(1, 2)  # O C D 1 1 -> O (C D) 1 1
-    values[offsets] = theirs[f"{scope}conv3d/bias"]
-    load(network, values)
+    steps = golden.take("in.frames_BTHWC").shape[1]
+    forecaster, network, places = imported(golden, e3d_lstm.tensorflow(weights(golden), steps))
 
     def find(step: list[StepOut], name: str) -> Tensor:
         layer, _, what = name.removeprefix("e3d").partition(".")
@@ -106,14 +81,7 @@ def model(golden: Golden) -> None:
     loss = difference.square().sum() / 2 + difference.abs().sum()
     golden.compare("out.loss", loss.reshape(1))
 
-    def named(found: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {
-            **{name: _theirs(found[place]) for name, place in places.items()},
-            f"{scope}conv3d/kernel": _theirs(found[kernels].unflatten(1, (-1, head.shape[0]))),
-            f"{scope}conv3d/bias": found[offsets],
-        }
-
-    compare_gradients(golden, loss, named, network)
+    compare_named_gradients(golden, loss, places, network)
 
 
 class Scrambled(Transition):
@@ -180,7 +148,8 @@ OPENSTL = {
 def openstl_model(golden: Golden) -> None:
     """``openstl_e3dlstm_model_*``: our network with that port's convolution, attention and norms in place of ours."""
     theirs = golden.parameters()
-    widths = [theirs[f"cell_list.{n}.conv_last.conv3d.weight"].shape[0] for n in range(layers(theirs))]
+    layers = weights(golden).numbers(r"cell_list\.(\d+)\.")
+    widths = [theirs[f"cell_list.{n}.conv_last.conv3d.weight"].shape[0] for n in layers]
     kernel = theirs["cell_list.0.conv_x.0.conv3d.weight"].shape[2:]
     head = theirs["conv_last.weight"]
     forecaster, network = _build(golden, widths, tuple(kernel), head.shape[2], {"bias": "none", "norm": None})
@@ -252,29 +221,3 @@ def _norm(channels: int) -> nn.Module:
 def _node(layer: int) -> str:
     """Above the window."""
     return f"stack.nodes.{layer + 1}."
-
-
-def _cell_places(there: str, here: str) -> dict[str, str]:
-    """A cell's parameters: their names, and ours."""
-    places = {}
-    for name, ours in CONVOLUTIONS.items():
-        places[f"{there}{name}/kernel"] = here + ours.format("kernels")
-        places[f"{there}{name}/bias"] = here + ours.format("biases")
-    for name, ours in NORMS.items():
-        places[f"{there}{name}/gamma"] = f"{here}{ours}.weight"
-        places[f"{there}{name}/beta"] = f"{here}{ours}.bias"
-    return places
-
-
-def _ours(theirs: Tensor) -> Tensor:
-    """``D H W I O -> O I D H W``."""
-    return theirs if theirs.ndim == 1 else theirs.movedim((-1, -2), (0, 1))
-
-
-def _theirs(ours: Tensor) -> Tensor:
-    """``O I D H W -> D H W I O``."""
-    return ours if ours.ndim == 1 else ours.movedim((0, 1), (-1, -2))
-
-
-def _count(theirs: Mapping[str, Tensor], ending: str) -> int:
-    return sum(name.endswith(ending) for name in theirs)

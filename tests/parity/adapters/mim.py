@@ -10,56 +10,16 @@ import torch.nn.functional as F
 from stkit_mim.transition import MIM
 from stkit_mim.units import Parts, ReleasedUnit, Unit
 from stkit_predrnn.cell import STLSTM
-from torch import Tensor, nn
+from torch import Tensor
 
-import stkit
 from stkit.cells import StepOut, Tensors
+from stkit.interop import mim
+from stkit.interop.layout import places_of, prefixed
 from stkit.stacks import Forecaster, NextFrame, StackState
 
-from ..golden import Golden, channels_first, load
-from .driving import compare_gradients, everything, run_next_frame
-from .layout import (
-    Convolution,
-    Place,
-    places_of,
-    prefixed,
-    tensorflow_convolution,
-    theirs_of,
-    torch_convolution,
-    values_of,
-)
-from .tensorflow import HEAD, channel_norm, compare_squares, nchw, squared_loss
-
-X, M = "xi xg xf o", "i' g' f' o"
-LAYER = (
-    tensorflow_convolution("input_to_state", "gates", "x", X),
-    tensorflow_convolution("spatio_state_to_state", "gates", "m", M),
-    tensorflow_convolution("cell_reduce", "fusion", "memory", "h"),
-)
-BOTTOM = (*LAYER, tensorflow_convolution("time_state_to_state", "gates", "h", "i g f o"))
-BLOCK = (*LAYER, tensorflow_convolution("time_state_to_state", "gates", "h", "i g o"))
-UNIT = (
-    tensorflow_convolution("input_to_state", "gates", "signal", "i g f o"),
-    tensorflow_convolution("state_to_state", "gates", "returning", "i g f o"),
-)
-OPENSTL_BOTTOM = (
-    torch_convolution("conv_x", "gates", "x", "i f g i' f' g' o"),
-    torch_convolution("conv_h", "gates", "h", "i f g o"),
-    torch_convolution("conv_m", "gates", "m", "i' f' g'"),
-    torch_convolution("conv_o", "output", "memory", "o"),
-    Convolution("fusion", "memory", "h", "conv_last.weight", "conv_last.bias", "", ""),
-)
-OPENSTL_BLOCK = (
-    torch_convolution("conv_x_cc", "gates", "x", X),
-    torch_convolution("conv_t_cc", "gates", "h", "i g o"),
-    torch_convolution("conv_s_cc", "gates", "m", M),
-    Convolution("fusion", "memory", "h", "conv_last.weight", "conv_last.bias", "", ""),
-)
-OPENSTL_UNIT = (
-    torch_convolution("conv_x_concat", "gates", "signal", "i g f o"),
-    torch_convolution("conv_h_concat", "gates", "returning", "i g f o"),
-)
-OPENSTL_HEAD = (Convolution("head.convolution", "hidden", "frame", "conv_last.weight", "conv_last.bias", "", ""),)
+from ..golden import Golden, channels_first
+from .driving import compare_named_gradients, everything, fill, imported, run_next_frame, weights
+from .tensorflow import channel_norm, compare_squares, nchw, squared_loss
 
 
 class Given(Unit):
@@ -83,10 +43,10 @@ def bottom_cell(golden: Golden) -> None:
     """``tf_mim_stlstm_cell_*``."""
     theirs, scope = golden.parameters(), _scope(golden, "cell_reduce/kernel")
     ours = _cell(theirs, scope, None)
-    places = places_of(ours, BOTTOM, there=scope, channels_last=True)
-    load(ours, values_of(places, theirs))
+    places = places_of(ours, mim.BOTTOM, there=scope, channels_last=True)
+    fill(ours, places, theirs)
     loss = compare_squares(golden, _run(golden, ours))
-    compare_gradients(golden, loss, lambda found: theirs_of(places, found), ours)
+    compare_named_gradients(golden, loss, places, ours)
 
 
 def block(golden: Golden) -> None:
@@ -105,11 +65,11 @@ def block(golden: Golden) -> None:
     )
     transition.mim_n = Given(_differences(golden, gains.shape[2]))
     ours = _cell(theirs, scope, transition)
-    places = places_of(ours, BLOCK, there=scope, channels_last=True)
-    places |= _unit_places(transition.mim_s, unit, "transition.mim_s.")
-    load(ours, values_of(places, theirs))
+    places = places_of(ours, mim.BLOCK, there=scope, channels_last=True)
+    places |= prefixed(mim.unit_places(transition.mim_s), unit, "transition.mim_s.")
+    fill(ours, places, theirs)
     loss = compare_squares(golden, _run(golden, ours))
-    compare_gradients(golden, loss, lambda found: theirs_of(places, found), ours)
+    compare_named_gradients(golden, loss, places, ours)
 
 
 def mim_n(golden: Golden) -> None:
@@ -122,8 +82,8 @@ def mim_n(golden: Golden) -> None:
     )
     grid = (gains.shape[0], gains.shape[1])
     ours = ReleasedUnit(kernel.shape[2], gains.shape[2], parts, peephole="pixel", grid=grid)
-    places = _unit_places(ours, scope, "")
-    load(ours, values_of(places, theirs))
+    places = prefixed(mim.unit_places(ours), scope, "")
+    fill(ours, places, theirs)
     batch = golden.take("in.0.x").shape[0]
     d = n = torch.zeros(batch, gains.shape[2], *grid, dtype=torch.float64)
     steps: list[dict[str, Tensor]] = []
@@ -131,28 +91,12 @@ def mim_n(golden: Golden) -> None:
         d, n = ours(nchw(golden.take(f"in.{len(steps)}.x")), d, n)
         steps.append({"d": d, "n": n})
     loss = compare_squares(golden, steps)
-    compare_gradients(golden, loss, lambda found: theirs_of(places, found), ours)
+    compare_named_gradients(golden, loss, places, ours)
 
 
 def model(golden: Golden) -> None:
     """``tf_mim_model_*``: the variant ``official``."""
-    theirs, scope = golden.parameters(), "predrnn/"
-    count = sum(name.endswith("cell_reduce/kernel") for name in theirs)
-    layers = [theirs[f"{scope}stlstm_{n}/cell_reduce/bias"].shape[0] for n in range(1, count + 1)]
-    options = {
-        "kernel": theirs[f"{scope}stlstm_1/input_to_state/kernel"].shape[0],
-        "norm": "channel" if f"{scope}stlstm_1/input_to_states" in theirs else None,
-    }
-    forecaster, network = _build(golden, layers, options, options, {})
-    places = places_of(network, HEAD, there=scope, channels_last=True)
-    for n, node in enumerate(network.stack.nodes):
-        there, here = f"{scope}stlstm_{n + 1}/", f"stack.nodes.{n}."
-        places |= prefixed(places_of(node, BLOCK if n else BOTTOM, channels_last=True), there, here)
-        if n:
-            parts = _transition(network, n)
-            places |= _unit_places(parts.mim_s, f"{there}stlstm_{n + 1}/", f"{here}transition.mim_s.")
-            places |= _unit_places(parts.mim_n, f"{scope}stlstm_diff{n}/", f"{here}transition.mim_n.")
-    load(network, values_of(places, theirs))
+    forecaster, network, places = imported(golden, mim.tensorflow(weights(golden)))
 
     def find(step: list[StepOut], name: str) -> Tensor:
         layer, _, what = name.removeprefix("stlstm_").partition(".")
@@ -162,7 +106,7 @@ def model(golden: Golden) -> None:
 
     out = run_next_frame(golden, forecaster, network.stack, find, "out.gen_images_BTHWC")
     loss = squared_loss(golden, out.predictions)
-    compare_gradients(golden, loss, lambda found: theirs_of(places, found), network)
+    compare_named_gradients(golden, loss, places, network)
 
 
 def openstl_model(golden: Golden) -> None:
@@ -172,28 +116,9 @@ def openstl_model(golden: Golden) -> None:
     gives, too; the cut is made here from outside for the gradients, and for the second call with its leaked memory S is
     handed over from outside. Left to itself ours gives the same forecast twice.
     """
-    theirs = {n: v for n, v in golden.parameters().items() if not _dead(n)}
-    count = sum(name.endswith("conv_last.weight") and name.startswith("stlstm_layer.") for name in theirs)
-    layers = [theirs[f"stlstm_layer.{n}.conv_last.weight"].shape[0] for n in range(count)]
-    options = {
-        "kernel": theirs["stlstm_layer.0.conv_x.0.weight"].shape[-1],
-        "norm": "pixel" if "stlstm_layer.0.conv_x.1.weight" in theirs else None,
-        "bias": False,
-    }
-    own = {"shared_input_gates": False, "output_gate_reads": "updated"}
-    bottom = {"width": layers[0], "cell": {"name": "st_lstm", **options, **own}}
-    forecaster, network = _build(golden, [bottom, *layers[1:]], options, options, {"bias": False})
-    places = places_of(network, OPENSTL_HEAD, channels_last=False)
-    for n, node in enumerate(network.stack.nodes):
-        there, here = f"stlstm_layer.{n}.", f"stack.nodes.{n}."
-        convolutions = OPENSTL_BLOCK if n else OPENSTL_BOTTOM
-        places |= prefixed(places_of(node, convolutions, channels_last=False), there, here)
-        if n:
-            parts = _transition(network, n)
-            places |= _openstl_unit_places(parts.mim_s, there, f"{here}transition.mim_s.")
-            places |= _openstl_unit_places(parts.mim_n, f"stlstm_layer_diff.{n - 1}.", f"{here}transition.mim_n.")
-            _cut_s(parts)
-    load(network, values_of(places, theirs))
+    forecaster, network, places = imported(golden, mim.openstl(weights(golden)))
+    for n in range(1, len(network.stack.nodes)):
+        _cut_s(_transition(network, n))
     if "out.first_call" in golden.tensors:
         _compare_calls(golden, forecaster, network)
         return
@@ -207,7 +132,7 @@ def openstl_model(golden: Golden) -> None:
     out = run_next_frame(golden, forecaster, network.stack, find)
     loss = F.mse_loss(out.predictions, channels_first(golden.take("in.frames_BTHWC"))[:, 1:])
     golden.compare("out.loss", loss.reshape(1))
-    compare_gradients(golden, loss, lambda found: theirs_of(places, found), network)
+    compare_named_gradients(golden, loss, places, network)
 
 
 def _compare_calls(golden: Golden, forecaster: Forecaster, network: NextFrame) -> None:
@@ -261,20 +186,6 @@ def _differential(network: NextFrame, step: list[StepOut], node: int, what: str)
     return dict(zip("dn", unit(zeros, zeros, zeros), strict=True))[what]
 
 
-def _unit_places(unit: nn.Module, there: str, here: str) -> dict[str, Place]:
-    inside = places_of(unit, UNIT, channels_last=True)
-    inside["c_t_weight"] = Place(("i", "f"), {"peep_i.weight": ("i",), "peep_f.weight": ("f",)}, True)
-    inside["oc_weight"] = Place(("o",), {"peep_o.weight": ("o",)}, True)
-    return prefixed(inside, there, here)
-
-
-def _openstl_unit_places(unit: nn.Module, there: str, here: str) -> dict[str, Place]:
-    inside = places_of(unit, OPENSTL_UNIT, channels_last=False)
-    inside["ct_weight"] = Place(("i", "f"), {"peep_i.weight": ("i",), "peep_f.weight": ("f",)}, False)
-    inside["oc_weight"] = Place(("o",), {"peep_o.weight": ("o",)}, False)
-    return prefixed(inside, there, here)
-
-
 def _cell(theirs: Mapping[str, Tensor], scope: str, transition: MIM | None) -> STLSTM:
     x = theirs[scope + "input_to_state/kernel"]
     return STLSTM(
@@ -311,26 +222,6 @@ def _differences(golden: Golden, width: int) -> list[Tensor]:
     return found
 
 
-def _build(
-    golden: Golden, layers: list[Any], cell: dict[str, Any], transition: dict[str, Any], head: dict[str, Any]
-) -> tuple[Forecaster, NextFrame]:
-    frames = channels_first(golden.take("in.frames_BTHWC"))
-    forecaster = stkit.build(
-        "mim",
-        variant="official",
-        in_channels=frames.shape[2],
-        layers=layers,
-        cell=cell,
-        transition={"layers": list(range(2, len(layers) + 1)), **transition},
-        head=head,
-        grid=tuple(frames.shape[-2:]),
-        dtype=torch.float64,
-    )
-    network = forecaster.network
-    assert isinstance(network, NextFrame)
-    return forecaster, network
-
-
 def _transition(network: NextFrame, node: int) -> MIM:
     transition = network.stack.nodes[node].transition
     assert isinstance(transition, MIM)
@@ -339,7 +230,3 @@ def _transition(network: NextFrame, node: int) -> MIM:
 
 def _scope(golden: Golden, ending: str) -> str:
     return next(name for name in golden.parameters() if name.endswith(ending)).removesuffix(ending)
-
-
-def _dead(name: str) -> bool:
-    return name.startswith("stlstm_layer_diff.") and name.endswith("conv_last.weight")

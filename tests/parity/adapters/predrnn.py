@@ -7,28 +7,20 @@ import torch.nn.functional as F
 from stkit_predrnn.cell import STLSTM
 from stkit_predrnn.decoupling import DecouplingLoss
 
-import stkit
-from stkit.stacks import NextFrame
+from stkit.interop import predrnn
+from stkit.interop.layout import places_of, theirs_of
 
 from ..golden import Golden, channels_first, load
-from .driving import compare_gradients, layers, pixel_norm, run_cell, run_next_frame
-
-PLACES = {
-    "conv_x.0.weight": "gates.kernels.x",
-    "conv_h.0.weight": "gates.kernels.h",
-    "conv_m.0.weight": "gates.kernels.m",
-    "conv_o.0.weight": "output.kernels.memory",
-    "conv_last.weight": "fusion.kernels.memory",
-    "conv_x.1.weight": "gates.norms.x.weight",
-    "conv_x.1.bias": "gates.norms.x.bias",
-    "conv_h.1.weight": "gates.norms.h.weight",
-    "conv_h.1.bias": "gates.norms.h.bias",
-    "conv_m.1.weight": "gates.norms.m.weight",
-    "conv_m.1.bias": "gates.norms.m.bias",
-    "conv_o.1.weight": "output.norms.memory.weight",
-    "conv_o.1.bias": "output.norms.memory.bias",
-}
-"""A cell's parameters there, and here. The blocks of the gates are in the same order."""
+from .driving import (
+    compare_gradients,
+    compare_named_gradients,
+    fill,
+    imported,
+    pixel_norm,
+    run_cell,
+    run_next_frame,
+    weights,
+)
 
 
 def cell(golden: Golden) -> None:
@@ -41,50 +33,32 @@ def cell(golden: Golden) -> None:
         norm=pixel_norm(theirs.get("conv_x.1.weight")),
         dtype=torch.float64,
     )
-    load(ours, {PLACES[name]: value for name, value in theirs.items()})
+    places = places_of(ours, predrnn.CELL, channels_last=False)
+    fill(ours, places, theirs)
     loss = run_cell(golden, ours, state=("h", "c"), carry=("m",))
-    compare_gradients(golden, loss, lambda found: {name: found[PLACES[name]] for name in theirs}, ours)
+    compare_named_gradients(golden, loss, places, ours)
 
 
 def model(golden: Golden) -> None:
     """``*_predrnn_model_*``; with an ``adapter`` among the parameters PredRNN-V2 and its decoupling loss."""
-    theirs = golden.parameters()
-    widths = [theirs[f"cell_list.{place}.conv_last.weight"].shape[0] for place in range(layers(theirs))]
-    frames = channels_first(golden.take("in.frames_BTHWC"))
-    forecaster = stkit.build(
-        "predrnn",
-        variant="official",
-        in_channels=frames.shape[2],
-        layers=widths,
-        cell={
-            "kernel": theirs["cell_list.0.conv_x.0.weight"].shape[-1],
-            "norm": "pixel" if "cell_list.0.conv_x.1.weight" in theirs else None,
-        },
-        grid=tuple(frames.shape[-2:]),
-        dtype=torch.float64,
-    )
-    network = forecaster.network
-    assert isinstance(network, NextFrame)
-    places = {name: _place(name) for name in theirs if name != "adapter.weight"}
-    load(network, {ours: theirs[name] for name, ours in places.items()})
-
+    theirs = weights(golden)
+    forecaster, network, places = imported(golden, predrnn.released(theirs, "PredRNN"))
     out = run_next_frame(golden, forecaster, network.stack)
-    target = frames[:, 1:]
-    if "adapter.weight" not in theirs:
+    target = channels_first(golden.take("in.frames_BTHWC"))[:, 1:]
+    if predrnn.ADAPTER not in theirs:
         loss = F.mse_loss(out.predictions, target)
-        compare_gradients(golden, loss, lambda found: {n: found[p] for n, p in places.items()}, network)
+        compare_named_gradients(golden, loss, places, network)
     else:
-        decoupling = DecouplingLoss(widths[0], golden.config.get("decouple_beta", 0.1), dtype=torch.float64)
-        load(decoupling, {"adapter.weight": theirs["adapter.weight"]})
+        width = network.stack.widths[0]
+        decoupling = DecouplingLoss(width, golden.config.get("decouple_beta", 0.1), dtype=torch.float64)
+        load(decoupling, {"adapter.weight": theirs[predrnn.ADAPTER]})
         terms = decoupling(out.predictions, target, torch.ones_like(target, dtype=torch.bool), out.aux)
         loss = torch.stack([total / count for total, count in terms.values()]).sum()
-        places["adapter.weight"] = "adapter.weight"
-        compare_gradients(golden, loss, lambda found: {n: found[p] for n, p in places.items()}, network, decoupling)
+        compare_gradients(
+            golden,
+            loss,
+            lambda found: {**theirs_of(places, found), predrnn.ADAPTER: found["adapter.weight"]},
+            network,
+            decoupling,
+        )
     golden.compare("out.loss", loss.reshape(1))
-
-
-def _place(name: str) -> str:
-    if name == "conv_last.weight":
-        return "head.convolution.kernels.hidden"
-    _, place, inside = name.split(".", 2)
-    return f"stack.nodes.{place}.{PLACES[inside]}"

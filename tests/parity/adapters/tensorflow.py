@@ -11,9 +11,6 @@ from stkit.cells import NormFactory
 from stkit.modules.norm.norms import ChannelNorm
 
 from ..golden import Golden, channels_first
-from .layout import tensorflow_convolution
-
-HEAD = (tensorflow_convolution("back_to_pixel", "head.convolution", "hidden", "frame"),)
 
 
 def nchw(field: Tensor) -> Tensor:
