@@ -45,7 +45,8 @@ class LazyGroup(click.RichGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click's, but with the nearest command in the message."""
         name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in self.list_commands(ctx):
+        known = name in self.summaries or not name or name.startswith("-")  # then no plugin need be looked at
+        if not known and name not in self.list_commands(ctx):
             near = nearest(name, self.list_commands(ctx))
             hint = f"did you mean {near[0]!r}?" if near else "`stkit --help` lists them"
             raise UsageError(f"there is no command {name!r}; {hint}")

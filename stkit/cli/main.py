@@ -12,6 +12,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from stkit.cli.group import LazyGroup
+from stkit.cli.output import set_up_logging
 from stkit.errors import StkitError
 
 SUMMARIES = {
@@ -52,7 +53,12 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, summaries=SUMMARIES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    summaries=SUMMARIES,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
@@ -69,8 +75,9 @@ def cli(ctx: click.Context, debug: bool, verbose: bool, quiet: bool) -> None:
         stkit recipe predrnn-sst
         stkit recipe predrnn-sst train.steps=200 model.layers=[16,16]
     """
-    from stkit.cli.output import set_up_logging
-
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit()
     ctx.obj = {"debug": debug}
     if debug:
         os.environ["STKIT_DEBUG"] = "1"
@@ -88,6 +95,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    set_up_logging()  # a plugin may be skipped before the options are read
     try:
         result: object = cli.main(
             args=None if arguments is None else list(arguments), prog_name="stkit", standalone_mode=False
