@@ -22,11 +22,15 @@ RECORDS = ROOT / "docs" / "records"
 PAGES = (ROOT / "README.md", ROOT / "recipes" / "README.md")
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
+# fmt: off
 KEPT_OF_RUN = (
-    "name summary recipe_hash seed command started finished outcome step best_step platform python versions device "
-    "world_size precision parameters split windows_hash"
-).split()
-KEPT_OF_SCORES = "windows independent_windows span lead_steps lead_unit metrics variables skill verdict".split()
+    "name", "summary", "recipe_hash", "seed", "command", "started", "finished", "outcome", "step", "best_step",
+    "platform", "python", "versions", "device", "world_size", "precision", "parameters", "split", "windows_hash",
+)
+KEPT_OF_SCORES = (
+    "windows", "independent_windows", "span", "lead_steps", "lead_unit", "metrics", "variables", "skill", "verdict",
+)
+# fmt: on
 
 Record = Mapping[str, Any]
 
@@ -73,7 +77,8 @@ def scores_table(records: Mapping[str, Record], name: str) -> Iterator[str]:
             label = f"**{name}**" if forecast == "model" else forecast.replace("_", " ")
             yield f"| {label} | {row} |"
     yield ""
-    yield f"{scores['verdict']} ({minutes(run)} of training and scoring on {run['device']}, {run['parameters']:,} parameters.)"
+    cost = f"{minutes(run)} of training and scoring on {run['device']}, {run['parameters']:,} parameters"
+    yield f"{scores['verdict']} ({cost}.)"
 
 
 def index_table(records: Mapping[str, Record], _name: str) -> Iterator[str]:
