@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from stkit.errors import CheckpointError, StkitError
 from stkit.recipe import load
 from stkit.run.directory import RunDirectory, refuse_occupied
+from stkit.run.files import DiskFull
 from stkit.run.logs import FILE_ONLY, logged_to
 from stkit.run.record import command, new_record, now
 from stkit.train.launch import resume_line
@@ -152,16 +153,23 @@ def _outcome_recorded(run: RunDirectory, main: bool) -> Iterator[None]:
     """Put a failure into ``run.json``; on a full disk even that may fail, and the first error is the one to tell."""
     try:
         yield
-    except BaseException as error:
-        told = str(error) if isinstance(error, StkitError) else f"{type(error).__name__}: {error}"
-        stopped = isinstance(error, KeyboardInterrupt)
-        if main:
-            with suppress(OSError, StkitError):
-                run.update_record(
-                    outcome="stopped" if stopped else "failed",
-                    reason="interrupted" if stopped else told,
-                    finished=now(),
-                )
-            with suppress(OSError, StkitError):
-                LOG.info("%s: %s", "stopped" if stopped else "failed", told, extra={FILE_ONLY: True})
+    except DiskFull as error:
+        _record_failure(run, main, error)
+        if (run.checkpoints / "latest.json").exists():
+            raise DiskFull(f"{error}\nMake room, then: {resume_line(str(run.path))}") from error
         raise
+    except BaseException as error:
+        _record_failure(run, main, error)
+        raise
+
+
+def _record_failure(run: RunDirectory, main: bool, error: BaseException) -> None:
+    if main:
+        stopped = isinstance(error, KeyboardInterrupt)
+        told = str(error) if isinstance(error, StkitError) else f"{type(error).__name__}: {error}"
+        with suppress(OSError, StkitError):
+            run.update_record(
+                outcome="stopped" if stopped else "failed", reason="interrupted" if stopped else told, finished=now()
+            )
+        with suppress(OSError, StkitError):
+            LOG.info("%s: %s", "stopped" if stopped else "failed", told, extra={FILE_ONLY: True})

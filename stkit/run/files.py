@@ -13,6 +13,11 @@ from typing import Any
 
 from stkit.errors import RunFailed
 
+
+class DiskFull(RunFailed):
+    """There is no space left; what was saved before is intact, and the run can be resumed from it."""
+
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -21,14 +26,14 @@ def told_when_full(path: Path) -> Iterator[None]:
     """Turn "no space left" while writing ``path`` into one message.
 
     Raises:
-        RunFailed: the disk, or the quota on it, is full.
+        DiskFull: so is the disk, or the quota on it.
     """
     try:
         yield
     except Exception as error:
         if not is_full(error):
             raise
-        raise RunFailed(f"no space left on the disk while writing {path}; what was saved before is intact") from error
+        raise DiskFull(f"no space left on the disk while writing {path}; what was saved before is intact") from error
 
 
 def is_full(error: BaseException) -> bool:
@@ -47,15 +52,20 @@ def write_bytes(path: Path, content: bytes) -> None:
     with told_when_full(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            write_synced(temporary, content)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
+    with open(path, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write_text(path: Path, content: str) -> None:
@@ -65,7 +75,12 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """:func:`write_bytes` of indented JSON; keys keep their order."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    """Indented JSON with an end of line."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def append_line(path: Path, line: str) -> None:

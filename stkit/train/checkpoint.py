@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from stkit.errors import CheckpointError
-from stkit.run.files import sync_directory, told_when_full, write_bytes, write_json
+from stkit.run.files import as_json, sync_directory, told_when_full, write_json, write_synced
 from stkit.train.tree import storable
 
 FORMAT = 1
@@ -66,7 +66,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
             for part, tensors in checkpoint.tensors.items():
                 if tensors:
                     content = safetensors.torch.save(storable(tensors))
-                    write_bytes(temporary / f"{part}.safetensors", content)
+                    write_synced(temporary / f"{part}.safetensors", content)
                     files[f"{part}.safetensors"] = {
                         "sha256": hashlib.sha256(content).hexdigest(),
                         "bytes": len(content),
@@ -79,7 +79,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
                 "files": files,
                 "state": checkpoint.state,
             }
-            write_json(temporary / "manifest.json", manifest)
+            write_synced(temporary / "manifest.json", as_json(manifest).encode())
             if target.exists():  # a step that was reached before, by a run that was resumed from an earlier one
                 replaced = folder / f".{target.name}.{uuid.uuid4().hex[:8]}.old"
                 target.rename(replaced)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stkit.errors import RecipeError
 from stkit.recipe.model import Recipe
 
 
@@ -22,14 +21,3 @@ def training_problems(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], s
             yield (("train", "loss"), "bce scores probabilities; set model.head.activation to sigmoid")
         if departure != "none":
             yield (("train", "loss"), f"bce scores probabilities, and a departure from {departure} is none")
-
-
-def check_training(recipe: Recipe) -> None:
-    """Refuse what does not fit.
-
-    Raises:
-        RecipeError: with every problem.
-    """
-    problems = [f"{'.'.join(map(str, path))}: {sentence}" for path, sentence in training_problems(recipe)]
-    if problems:
-        raise RecipeError("\n".join(problems))

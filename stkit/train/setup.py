@@ -20,7 +20,6 @@ from stkit.train.ema import AveragedWeights, build_ema
 from stkit.train.losses import Loss, LossSite
 from stkit.train.objective import Objective
 from stkit.train.optimiser import build_optimiser, parameter_names
-from stkit.train.sense import check_training
 from stkit.train.stopping import Best
 from stkit.train.tree import flatten, unflatten
 
@@ -139,7 +138,6 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator) -> Training:
 
     recipe = loaded.recipe
     rank, world = accelerator.process_index, accelerator.num_processes
-    check_training(recipe)
     data = prepare(recipe.data, recipe.seed)
     stream = data.stream(recipe.seed, recipe.train.batch_size, rank, world)
     share = recipe.train.batch_size // world

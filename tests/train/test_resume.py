@@ -154,7 +154,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_earlier_one(recipe, tmp_path, mon
 
     loaded = recipe({**LONG, "train.checkpoint_every_steps": 5, "train.evaluate_every_steps": 20})
     execute(loaded, out=tmp_path / "whole", evaluate=False)
-    written = checkpoints.write_bytes
+    written = checkpoints.write_synced
 
     def full(path, content):
         if "step-000015" in str(path):
@@ -162,8 +162,9 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_earlier_one(recipe, tmp_path, mon
         written(path, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "write_bytes", full)
-        with pytest.raises(RunFailed, match=r"no space left on the disk while writing .*step-000015"):
+        patched.setattr(checkpoints, "write_synced", full)
+        told = r"no space left on the disk while writing .*/step-000015;(.*\n)*.*stkit resume .*parts"
+        with pytest.raises(RunFailed, match=told):
             execute(loaded, out=tmp_path / "parts", evaluate=False)
     record = json.loads((tmp_path / "parts" / "run.json").read_text())
     assert (record["outcome"], record["step"]) == ("failed", 10)

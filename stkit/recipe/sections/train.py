@@ -87,7 +87,7 @@ class TrainConfig(Config):
     """Parts into which a process splits its share of the batch."""
     loss: LossChoice
     reverse_batches: bool = False
-    """Train each batch also with time reversed, as the PredRNN authors do."""
+    """Train each batch a second time with time reversed, as the PredRNN authors do: two optimiser steps a batch."""
     sampling: SamplingChoice
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
