@@ -38,6 +38,7 @@ class E3DLSTM(Cell):
 
     ``M'`` is the memory of the layer below at this step; at the bottom layer, that of the top layer at the last step.
     ``norm`` acts on the response of ``Wx*``, ``Wh*`` and ``Wm*`` (not on ``Wco``, ``Wmo``), each over all its gates.
+    ``aux`` holds ``hidden``, which is ``H``, for losses that read it.
 
     Args:
         in_channels: channels of ``X``; 0: there is no input.
@@ -170,7 +171,7 @@ class E3DLSTM(Cell):
         h = sigmoid(o if self.plain_output else tanh(o)) * tanh(self.fusion(memory=(c, new_m))["h"])
 
         state = {"h": h, "c": c, **self.transition.remember(c, kept)}
-        return StepOut(h, state, {**carry, "m": new_m if self.update_memory else m}, {})
+        return StepOut(h, state, {**carry, "m": new_m if self.update_memory else m}, {"hidden": h})
 
 
 def _recall(site: TransitionSite) -> Recall:

@@ -97,3 +97,20 @@ class Conv3dHeadConfig(ComponentConfig):
     """Start at zero output: with a departure from a baseline the model starts as the baseline."""
     activation: Literal["sigmoid"] | None = None
     """Squash the output, for fields within 0 and 1."""
+
+
+class RecognitionConfig(ComponentConfig):
+    """Recognition beside prediction (self-supervised auxiliary learning), with the callback ``prediction_weight``."""
+
+    recognition_weight: float = Field(1.0, ge=0)
+    """Weight of the recognition."""
+    start: float = Field(1.0, ge=0)
+    """Weight of the prediction at step 0. This and the next two are choices, not numbers of the paper."""
+    decrease_per_step: float = Field(2e-5, ge=0)
+    """By how much the weight of the prediction falls in a step."""
+    floor: float = Field(0.1, ge=0)
+    """The weight of the prediction never falls below this."""
+
+
+class PredictionWeightConfig(ComponentConfig):
+    """Tells the loss ``recognition`` at which step training is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from stkit.api import CellSpec, ModuleSpec, Paper, StackSpec, hookimpl
+from stkit.api import CallbackSpec, CellSpec, LossSpec, ModuleSpec, Paper, StackSpec, hookimpl
 
 PAPER = Paper(
     title="Eidetic 3D LSTM: A Model for Video Prediction and Beyond",
@@ -88,6 +88,30 @@ def stkit_modules() -> Iterator[ModuleSpec]:
         target="stkit_e3d_lstm.head:Conv3dHead",
         config="stkit_e3d_lstm.config:Conv3dHeadConfig",
         summary="one convolution over the whole depth of a 3-D hidden state",
+        paper=PAPER,
+    )
+
+
+@hookimpl
+def stkit_losses() -> Iterator[LossSpec]:
+    """The auxiliary task."""
+    yield LossSpec(
+        name="recognition",
+        target="stkit_e3d_lstm.recognition:RecognitionLoss",
+        config="stkit_e3d_lstm.config:RecognitionConfig",
+        summary="recognition of the direction of motion, and prediction with a falling weight",
+        paper=PAPER,
+    )
+
+
+@hookimpl
+def stkit_callbacks() -> Iterator[CallbackSpec]:
+    """What the auxiliary task needs to know."""
+    yield CallbackSpec(
+        name="prediction_weight",
+        target="stkit_e3d_lstm.recognition:PredictionWeight",
+        config="stkit_e3d_lstm.config:PredictionWeightConfig",
+        summary="lets the weight of the prediction fall in the loss recognition",
         paper=PAPER,
     )
 
