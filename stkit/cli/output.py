@@ -55,13 +55,22 @@ class _Told(logging.Formatter):
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
+class _ToStderr(logging.Handler):
+    """Writes to what stderr is at the time, which a caller may have redirected since."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:  # as every handler of logging does: a message that cannot be shown ends no run
+            self.handleError(record)
+
+
 def set_up_logging(*, verbose: bool = False, quiet: bool = False) -> None:
     """Send stkit's log to stderr: warnings are marked, information is plain lines."""
     logger = logging.getLogger("stkit")
-    for handler in [h for h in logger.handlers if getattr(h, "of_command_line", False)]:
-        logger.removeHandler(handler)
-    handler = logging.StreamHandler()
-    handler.of_command_line = True  # type: ignore[attr-defined]
-    handler.setFormatter(_Told("%(message)s"))
-    logger.addHandler(handler)
+    if not any(isinstance(handler, _ToStderr) for handler in logger.handlers):
+        handler = _ToStderr()
+        handler.setFormatter(_Told("%(message)s"))
+        logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)

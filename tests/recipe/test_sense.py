@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,7 +11,9 @@ from stkit.errors import RecipeError
 from stkit.recipe import load
 from stkit.recipe.dryrun import dry_run
 from stkit.recipe.plan import plan, plan_forecaster
+from stkit.recipe.sections.data import DataConfig
 from stkit.recipe.sections.model import EncoderForecaster, LayerConfig, ModelConfig, NextFrame
+from stkit.recipe.validate import EXTRA_CHANNELS
 
 from .conftest import Recipes
 
@@ -90,6 +92,14 @@ def test_a_variant_without_an_architecture(recipes: Recipes) -> None:
 def test_problems_of_training_are_told_with_their_place(recipes: Recipes) -> None:
     found = told("train.reverse_batches=true", "data.departure_from=persistence")
     assert found.startswith("override 'train.reverse_batches=true': train.reverse_batches: ")
+
+
+def test_the_channels_of_known_inputs_are_those_of_the_data() -> None:
+    from stkit.data.known import known_names
+
+    for name, channels in EXTRA_CHANNELS.items():
+        assert len(known_names([name])) == channels
+    assert set(EXTRA_CHANNELS) == set(get_args(get_args(DataConfig.model_fields["extra_inputs"].annotation)[0]))
 
 
 def test_all_sense_problems_at_once(recipes: Recipes) -> None:
