@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from stkit.run.directory import RunDirectory
 
 
+_INTERRUPTED = "interrupted"
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """How training ended."""
@@ -87,17 +90,13 @@ def fit(training: Training, run: RunDirectory, *, resume: bool = False) -> Train
                 break
         for callback in training.callbacks:
             callback.on_end(context)
-    stopped = reason in _STOPPED
     return TrainResult(
-        outcome="stopped" if stopped else "finished",
+        outcome="stopped" if reason is _INTERRUPTED else "finished",
         step=training.step,
         best_step=training.best.step,
         reason=reason or (early_stop(training) if training.step < config.steps else None),
         signal=interrupt.signal,
     )
-
-
-_STOPPED = {"interrupted"}
 
 
 def due(training: Training, what: Literal["evaluate", "checkpoint", "log"]) -> bool:
@@ -112,7 +111,7 @@ def reason_to_stop(
     """Why training ends here; None where it goes on. Every process comes to the same answer."""
     alone = training.accelerator.num_processes == 1
     if result.interrupted or (alone and interrupt.signal is not None):
-        return "interrupted"
+        return _INTERRUPTED
     if training.best.exhausted(training.recipe.train.early_stopping):
         return early_stop(training)
     return context.stop_reason
