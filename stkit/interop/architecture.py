@@ -74,7 +74,8 @@ class Architecture:
                 dtype=dtype,
             )
         except StkitError as error:
-            raise CheckpointError(f"{self.title}: the widths found make no model: {error}") from error
+            told = "; ".join(str(error).splitlines())
+            raise CheckpointError(f"{self.title}: the widths found make no model: {told}") from error
 
     def values(self, theirs: Weights, forecaster: Forecaster) -> dict[str, Tensor]:
         """Our parameters' values by name, for a forecaster of :meth:`build`.
@@ -89,13 +90,13 @@ class Architecture:
         return {f"network.{name}": value for name, value in values_of(places, theirs).items()}
 
     def idle(self, forecaster: Forecaster) -> dict[str, str]:
-        """Parameters of which only some gates are taken, with the reason."""
+        """Parameters of which some gates are left out, with the reason."""
         network = forecaster.network
         assert isinstance(network, NextFrame)
         found: dict[str, str] = {}
         for name, place in self.places(network).items():
             if gates := place.idle_gates():
-                found[name] = f"the gates {', '.join(gates)} have no effect on a forecast; the others are taken"
+                found[name] = f"the gates {', '.join(gates)} in it, which have no effect on a forecast"
         return found
 
     def _check(self, theirs: Weights, places: Mapping[str, Place], ours: Mapping[str, Tensor]) -> None:

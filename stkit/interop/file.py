@@ -94,7 +94,7 @@ def _format(path: Path, head: bytes, size: int) -> Format:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
-        except zipfile.BadZipFile as error:
+        except Exception as error:  # damaged bytes show as errors of any kind
             raise _cut_short(path, error) from error
         if any(name.endswith("/data.pkl") for name in names):
             return "torch"

@@ -120,7 +120,7 @@ def _print(imported: Imported, told: dict[str, Any]) -> None:
         f"{imported.input_steps} in, {imported.horizon} out"
     )
     if imported.dropped:
-        click.echo(f"left out {len(imported.dropped)} of the file's parameters:")
+        click.echo("left out of the file:")
         for reason, names in _by_reason(imported.dropped).items():
             click.echo(f"  {reason}: {', '.join(names)}")
     for note in imported.notes:
