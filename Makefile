@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 
 # Every test and check.
 test: $(VENV)/.test lint docs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

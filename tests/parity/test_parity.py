@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from .adapters.registry import ADAPTERS, adapter_of
+from .conftest import KEY
 from .golden import TOLERANCE, Golden
 
 SHIPPED = Path(__file__).parent / "goldens"
@@ -23,7 +25,7 @@ def test_the_folder_has_reference_values() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_parity(path: Path, parity_rows: list[tuple[str, int, float]]) -> None:
+def test_parity(path: Path, record_property: Callable[[str, object], None]) -> None:
     adapter = adapter_of(path.name)
     if adapter is None:
         reason = f"{path.name}: the architecture is not implemented"
@@ -33,7 +35,7 @@ def test_parity(path: Path, parity_rows: list[tuple[str, int, float]]) -> None:
     golden = Golden.read(path)
     adapter(golden)
     name, worst = golden.worst
-    parity_rows.append((path.name, len(golden.errors), worst))
+    record_property(KEY, (path.name, len(golden.errors), worst))
     assert worst <= TOLERANCE, f"{name} differs by {worst:.1e}"
     assert not golden.forgotten(), "results in the file that nothing was held against"
 
