@@ -46,7 +46,7 @@ class CellContract(CellUnderTest):
         """Batch, grid and channels as declared, and one instance for all of them."""
         cell = self.build(case.grid)
         sizes = [case, case._replace(batch=1), case._replace(batch=case.batch + 1)]
-        if not self.needs_grid:
+        if not self.belongs_to_grid():
             sizes += [case._replace(height=height, width=width) for height, width in grids]
         channels, _ = self.fitting_sizes()
         for size in sizes:
@@ -279,7 +279,7 @@ class CellContract(CellUnderTest):
     @given(seed=st.integers(0, 3))
     def test_translation(self, seed: int) -> None:
         """The same patch at two places of a wide field, and what is seen around it."""
-        if self.position_dependent or self.needs_grid:
+        if self.position_dependent or self.belongs_to_grid():
             return
         case, side, near = Case(1, 2, 40, 43, seed), 5, 4
         cell = self.build(seed=seed)

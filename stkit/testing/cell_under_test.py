@@ -36,8 +36,8 @@ class CellUnderTest(Contract):
     """A factory ``(TransitionSite) -> Transition`` to put into the cell; None: its own forget gate."""
     sizes: ClassVar[tuple[int, int] | None] = None
     """Channels in and width; None: the first small pair, different from each other if possible, that fits."""
-    needs_grid: ClassVar[bool] = False
-    """The cell declares parameters per pixel: it is built for one grid and used on it."""
+    needs_grid: ClassVar[bool | None] = None
+    """It has parameters per pixel: it is built for one grid and used on it; None: find out by building it without."""
     position_dependent: ClassVar[bool] = False
     """The output depends on the place in the field on purpose; implied by ``needs_grid``."""
     translation_step: ClassVar[int] = 1
@@ -86,6 +86,33 @@ class CellUnderTest(Contract):
                 return in_channels, width
         raise self.violation("shapes", f"no channels in and width fit; at 64 and 64 its config says: {'; '.join(said)}")
 
+    def from_config(self, grid: tuple[int, int] | None, device: str, dtype: torch.dtype) -> Cell:
+        """A cell as its target builds it."""
+        spec, (in_channels, width) = self.spec(), self.fitting_sizes()
+        target: Any = import_string(self.target) if isinstance(self.target, str) else self.target
+        site = CellSite(
+            in_channels=in_channels,
+            width=width,
+            carry_in=self.carry_in(width),
+            grid=grid,
+            transition=self.transition,
+            norms=registered_norm,
+            device=torch.device(device),
+            dtype=dtype,
+        )
+        cell: Cell = (target if spec is None else spec.load_target()).from_config(self.cell_config(), site)
+        return cell
+
+    def belongs_to_grid(self) -> bool:
+        """Whether it can only be built for a grid."""
+        if self.needs_grid is not None:
+            return self.needs_grid
+        try:
+            self.from_config(None, "meta", torch.float32)
+        except ValueError:
+            return True
+        return False
+
     def build(
         self,
         grid: tuple[int, int] | None = None,
@@ -95,25 +122,11 @@ class CellUnderTest(Contract):
         seed: int | None = 0,
     ) -> Cell:
         """A cell, its weights moved by noise from ``seed`` (None: as built), in evaluation mode."""
-        config, (in_channels, width), spec = self.cell_config(), self.fitting_sizes(), self.spec()
-        if spec is not None:
-            target: Any = spec.load_target()
-        else:
-            target = import_string(self.target) if isinstance(self.target, str) else self.target
-        site = CellSite(
-            in_channels=in_channels,
-            width=width,
-            carry_in=self.carry_in(width),
-            grid=grid if self.needs_grid else None,
-            transition=self.transition,
-            norms=registered_norm,
-            device=torch.device(device),
-            dtype=dtype,
-        )
+        in_channels, width = self.fitting_sizes()
         doing = f"building it with {in_channels} channels in and width {width}"
         with self.obey("shapes", doing), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed or 0)
-            cell: Cell = target.from_config(config, site)
+            cell = self.from_config(grid if self.belongs_to_grid() else None, device, dtype)
         if seed is not None and device != "meta":
             drive.stir(cell, seed)
         return cell.eval()

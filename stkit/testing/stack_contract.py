@@ -26,7 +26,7 @@ from stkit.stacks.forecaster import Forecaster
 from stkit.testing import _drive as drive
 from stkit.testing._contract import Contract
 from stkit.testing.rules import STACK_RULES
-from stkit.testing.strategies import CONTRACT_SETTINGS, Case, cases, seeds, tensor
+from stkit.testing.strategies import STACK_SETTINGS, Case, cases, seeds, tensor
 
 __all__ = ["StackContract"]
 
@@ -89,8 +89,8 @@ class StackContract(Contract):
     """The architecture's variant; None: its default."""
     overrides: ClassVar[Mapping[str, Any]] = {}
     """What to change, as in a recipe's ``model`` section. Layers that are said here keep their widths."""
-    needs_grid: ClassVar[bool] = False
-    """The architecture has parameters per pixel: it is built for one grid and used on it."""
+    needs_grid: ClassVar[bool | None] = None
+    """It has parameters per pixel: it is built for one grid and used on it; None: find out by building it without."""
 
     # ------------------------------------------------------------------------------------- what is tested
 
@@ -120,6 +120,16 @@ class StackContract(Contract):
                 return model
         raise self.violation("shapes", f"it cannot be built: {said}")
 
+    def belongs_to_grid(self) -> bool:
+        """Whether it can only be built for a grid."""
+        if self.needs_grid is not None:
+            return self.needs_grid
+        try:
+            build_forecaster(self.model(), in_channels=1, out_channels=1, device="meta")
+        except StkitError:
+            return True
+        return False
+
     def build(
         self,
         channels: tuple[int, int] = (1, 1),
@@ -130,7 +140,7 @@ class StackContract(Contract):
         seed: int = 0,
     ) -> Forecaster:
         """A forecaster for so many channels in and out, its weights moved by noise, in evaluation mode."""
-        grid = grid if self.needs_grid else None
+        grid = grid if self.belongs_to_grid() else None
         with self.obey("shapes", f"building it for {channels} channels"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             forecaster = build_forecaster(
@@ -162,13 +172,13 @@ class StackContract(Contract):
 
     # ------------------------------------------------------------------------------------------- the rules
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases(min_steps=1), channels=st.sampled_from(CHANNELS), horizon=st.integers(1, 3))
     def test_shapes(self, case: Case, channels: tuple[int, int], horizon: int) -> None:
         """Any batch, grid and horizon with one instance, channels in and out as asked for."""
         forecaster = self.build(channels, case.grid)
         sizes = [case, case._replace(batch=1, steps=1)]
-        if not self.needs_grid:
+        if not self.belongs_to_grid():
             sizes += [case._replace(height=5, width=7), case._replace(height=8, width=8)]
         for size in sizes:
             sample = self.sample(size, channels)
@@ -178,12 +188,12 @@ class StackContract(Contract):
                 wanted = (size.batch, horizon, channels[1], *size.grid)
                 raise self.violation("shapes", f"the forecast has shape {got} where {wanted} was due")
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases(), other=cases())
     def test_pure(self, case: Case, other: Case) -> None:
         """The same context twice, others of the same and of another shape in between."""
         forecaster = self.build(grid=case.grid)
-        if self.needs_grid:
+        if self.belongs_to_grid():
             other = other._replace(height=case.height, width=case.width)
         context = self.sample(case).context()
         with self.obey("pure", "forecasting again after another context"):
@@ -193,7 +203,7 @@ class StackContract(Contract):
             second = forecaster(context, 2)
         self.require_equal("pure", "the second forecast", second, first)
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases(), training=st.booleans())
     def test_writes_nothing(self, case: Case, training: bool) -> None:
         """Attributes, buffers and arguments are as before, however it is called."""
@@ -214,7 +224,7 @@ class StackContract(Contract):
         for a, b in zip(_tensors(stream), _tensors(frozen), strict=True):
             self.require_equal("writes-nothing", "after a step, a tensor of the stream's state that went in", a, b)
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases(), channels=st.sampled_from(CHANNELS))
     def test_batch_independence(self, case: Case, channels: tuple[int, int]) -> None:
         """Each sample alone gives what it gives in the batch."""
@@ -228,7 +238,7 @@ class StackContract(Contract):
             what = f"the forecast of sample {i}, alone and in a batch of {case.batch},"
             self.require_equal("batch-independence", what, together[i : i + 1], forecast)
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases(), data=st.data())
     def test_causality(self, case: Case, data: st.DataObject) -> None:
         """Other frames where none is shown, the same predictions."""
@@ -260,7 +270,7 @@ class StackContract(Contract):
         what = "a prediction, when frames that the sampling hides are others,"
         self.require_equal("causality", what, b.predictions, a.predictions)
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases(), channels=st.sampled_from(CHANNELS), with_base=st.booleans())
     def test_stepwise(self, case: Case, channels: tuple[int, int], with_base: bool) -> None:
         """The whole forecast, the stream, and the training rollout tell the same."""
@@ -284,7 +294,7 @@ class StackContract(Contract):
         tail = trained.predictions[:, cut - trained.first :]
         self.require_equal("stepwise", "the forecast part of a training rollout", tail, whole)
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases(min_steps=3, max_steps=5), data=st.data())
     def test_resumes(self, case: Case, data: st.DataObject) -> None:
         """Half a stream, its state copied, another instance, the other half."""
@@ -299,7 +309,7 @@ class StackContract(Contract):
                 _, state = fresh.step(context[:, frame], state)
         self.require_equal("resumes", f"the forecast of a stream cut after frame {cut - 1}", state.forecast, whole)
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(seed=seeds())
     def test_gradients(self, seed: int) -> None:
         """Of the predictions of a training rollout."""
@@ -313,7 +323,7 @@ class StackContract(Contract):
         if dead:
             raise self.violation("gradients", f"no gradient from a training rollout: {', '.join(dead)}")
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(seed=st.integers(0, 1))
     def test_gradcheck(self, seed: int) -> None:
         """Two frames ahead, with respect to the context and every parameter."""
@@ -330,7 +340,7 @@ class StackContract(Contract):
         with self.obey("gradcheck", "comparing gradients with finite differences"):
             drive.gradcheck(run, {**leaves, "the context": self.sample(case).context()})
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases())
     def test_saves(self, case: Case) -> None:
         """Weights of one instance in another, and a deep copy."""
@@ -343,7 +353,7 @@ class StackContract(Contract):
         self.require_equal("saves", "the forecast of an instance with the loaded weights", got, wanted)
         self.require_equal("saves", "the forecast of a deep copy", copied, wanted)
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases())
     def test_meta_device(self, case: Case) -> None:
         """Shapes without numbers."""
@@ -354,7 +364,7 @@ class StackContract(Contract):
         if strays := [name for name, value in tensors if value.device.type != "meta"]:
             raise self.violation("meta-device", f"not on the meta device: {', '.join(strays)}")
 
-    @CONTRACT_SETTINGS
+    @STACK_SETTINGS
     @given(case=cases(), dtype=st.sampled_from([torch.bfloat16, torch.float64, torch.float32]))
     def test_dtype(self, case: Case, dtype: torch.dtype) -> None:
         """What it is built in, and autocast as a trainer uses it."""

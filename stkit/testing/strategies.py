@@ -27,6 +27,9 @@ CONTRACT_SETTINGS = settings(
 """For tests that a class inherits: no deadline, the same examples on every run where ``CI`` is set. The examples are
 small from the start, so a failing one is shown as it is found, without the time that making it smaller takes."""
 
+STACK_SETTINGS = settings(CONTRACT_SETTINGS, max_examples=5)
+"""The same for whole architectures, which take longer."""
+
 
 class Case(NamedTuple):
     """One drawn situation: the sizes of a batch of sequences, and the seed of its numbers."""
