@@ -59,7 +59,7 @@ class Imported:
     input_steps: int
     horizon: int
     semantics: Semantics | None
-    """None where the versions of the source do not differ."""
+    """None where nothing was said and the versions of the source do not differ."""
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None
     """Mean and deviation of each channel; None: frames are as the model takes them."""
     values: Mapping[str, Tensor]
@@ -100,6 +100,8 @@ def read(source: str, path: str | Path, options: Options | None = None, **more: 
     file = read_file(path)
     weights, dropped = without_training(origin, file.weights)
     kind = kind_of(origin, weights)
+    if options.semantics is not None and not any(each.has_semantics for each in origin.kinds):
+        raise UsageError(f"--semantics {options.semantics}: says which OpenSTL trained the weights, not {origin.title}")
     semantics, notes = _semantics(kind, file, options.semantics)
     input_steps = options.input_steps or _setting(file, "pre_seq_length") or STEPS
     horizon = options.horizon or _setting(file, "aft_seq_length") or STEPS
@@ -150,9 +152,9 @@ def _check_options(options: Options) -> None:
 
 
 def _semantics(kind: Kind, file: WeightFile, asked: str | None) -> tuple[Semantics | None, tuple[str, ...]]:
-    if not kind.has_semantics:
-        return None, ()
     said = next((version for version in SEMANTICS if version == asked), None)
+    if not kind.has_semantics:
+        return said, (f"both versions of OpenSTL compute the same {kind.title}",) if said else ()
     if said is not None:
         return said, ()
     if file.lightning is not None:

@@ -275,6 +275,9 @@ def test_patch_sizes_that_do_not_fit(refused: Callable[..., str], predrnn_file: 
 
 def test_options_that_make_no_sense(refused: Callable[..., str], predrnn_file: Path) -> None:
     assert "did you mean 'openstl-0.3'" in refused(predrnn_file, "--semantics", "openstl-0.33")
+    assert "not the authors' PyTorch code" in refused(
+        predrnn_file, "--semantics", "openstl-1.0", source="predrnn-pytorch"
+    )
     assert "--size 'big'" in refused(predrnn_file, "--patch-size", 2, "--size", "big", sizes=False)
     assert "at least 1" in refused(predrnn_file, "--horizon", 0)
     assert "belong together" in refused(predrnn_file, "--mean", "3")
