@@ -198,11 +198,12 @@ def _rank(value: float | None, better: str) -> float:
 
 
 def decimals(values: Mapping[str, PerLead]) -> int:
-    """Decimal places for a table: three significant figures for the number in its middle."""
+    """Decimal places for a table: three significant figures below 1, four above, for the number in its middle."""
     sizes = sorted(abs(value) for row in values.values() for value in row if value)
     if not sizes:
         return 3
-    return min(max(0, 2 - math.floor(math.log10(sizes[len(sizes) // 2]))), 9)
+    exponent = math.floor(math.log10(sizes[len(sizes) // 2]))
+    return min(max(0, (3 if exponent >= 0 else 2) - exponent), 9)
 
 
 def number_text(value: float | None, places: int = 3) -> str:

@@ -10,7 +10,8 @@ from stkit.evaluate.scores import PerLead
 FEWEST_INDEPENDENT_WINDOWS = 5
 """With fewer, not even a block bootstrap could say anything (five blocks are its least)."""
 
-_SAME = 1e-6
+_SAME = 1e-3
+"""Errors that differ by less than this share are called the same."""
 _NAMES = {"damped_anomaly": "damped anomaly"}
 
 

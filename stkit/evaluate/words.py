@@ -39,7 +39,7 @@ def signed_text(value: float | None) -> str:
     """Two decimals with a sign."""
     if value is None:
         return "–"
-    return f"{value:+.2f}".replace("-", "−")
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
 
 
 def percent(share: float) -> str:

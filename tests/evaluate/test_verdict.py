@@ -85,11 +85,13 @@ def test_the_best_is_the_best_as_printed() -> None:
 
 def test_numbers() -> None:
     assert decimals({"a": (0.512, 0.7, 1.2)}) == 3
-    assert decimals({"a": (153.6, 286.0)}) == 0
+    assert decimals({"a": (153.6, 286.0)}) == 1
+    assert decimals({"a": (2.003, 2.1)}) == 3
     assert decimals({"a": (None, 0.0)}) == 3
     assert number_text(-0.1234, 2) == "−0.12"
     assert number_text(None) == "–"
     assert signed_text(0.5) == "+0.50"
+    assert signed_text(-0.0001) == "+0.00"
     assert finite([1.0, float("nan"), float("inf")]) == (1.0, None, None)
 
 

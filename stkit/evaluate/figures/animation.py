@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -45,63 +44,68 @@ def draw_animation(folder: Path, shown: Shown, variable: int) -> Drawn:
 
 def _frames(shown: Shown, variable: int, theme: Theme) -> list[Image.Image]:
     truth = np.concatenate([shown.context, shown.truth])[:, variable]
-    first = len(shown.context)
     forecast = shown.forecast[:, variable]
-    scale = Scale.of_field(truth, forecast)
-    unit = with_unit(shown.variables[variable].name, shown.variables[variable].units)
+    empty = np.full_like(truth[0], np.nan)
+    stage = _Stage(shown, variable, Scale.of_field(truth, forecast), theme)
     images = []
     for step in range(len(truth))[-_MOST_FRAMES:]:
-        lead = step - first
+        lead = step - len(shown.context)
         if lead < 0:
-            words, right = "input", None
-            if shown.times is not None:
-                words = f"input · {shown.times[step]}"
+            words = "input" if shown.times is None else f"input · {shown.times[step]}"
+            images.append(stage.frame(words, truth[step], empty, theme.paper))
         else:
-            words, right = shown.lead_text(lead), forecast[lead]
-        images.append(_image(_frame(shown, truth[step], right, words, unit, scale, theme)))
+            images.append(stage.frame(shown.lead_text(lead), truth[step], forecast[lead], theme.land))
     return images
 
 
-def _frame(
-    shown: Shown,
-    truth: NDArray[np.floating],
-    forecast: NDArray[np.floating] | None,
-    words: str,
-    unit: str,
-    scale: Scale,
-    theme: Theme,
-) -> Figure:
-    stacked = is_wide(shown.grid)
-    ratio = shown.grid.height / shown.grid.width
-    width = _FORMAT.width_inches
-    if stacked:
-        figure = new_figure(width, 2 * (max(0.9 * width * ratio, 0.5) + 0.3) + 0.9)
-        axes = list(figure.subplots(2, 1, sharex=True, sharey=True))
-    else:
-        figure = new_figure(width, min(0.45 * width * ratio, 0.8 * width) + 1.1)
-        axes = list(figure.subplots(1, 2, sharex=True, sharey=True))
-    empty = np.full_like(truth, np.nan)
-    for number, (axis, field, title) in enumerate(
-        zip(axes, (truth, empty if forecast is None else forecast), ("truth", "forecast"), strict=True)
-    ):
-        image = show(axis, field, shown.grid, scale, FIELD_MAP, theme, inches=width if stacked else width / 2)
-        if forecast is None and number == 1:
-            axis.set_facecolor(theme.paper)
-        axis.set_title(title, loc="left")
-        hide_ticks(axis, rows=stacked or number == 0, columns=number == 1 or not stacked)
-    figure.suptitle(words, fontweight="bold")
-    bar = figure.colorbar(
-        image, ax=axes, location="bottom", extend=scale.extend, aspect=50, shrink=0.8, fraction=0.06, pad=0.04
-    )
-    bar.set_label(unit)
-    bar.outline.set_linewidth(0)
-    return figure
+class _Stage:
+    """Two maps and a colour bar, laid out once; every frame only changes what is in them."""
 
+    def __init__(self, shown: Shown, variable: int, scale: Scale, theme: Theme) -> None:
+        stacked = is_wide(shown.grid)
+        ratio = shown.grid.height / shown.grid.width
+        width = _FORMAT.width_inches
+        if stacked:
+            self.figure = new_figure(width, 2 * (max(0.9 * width * ratio, 0.5) + 0.3) + 0.9)
+            axes = list(self.figure.subplots(2, 1, sharex=True, sharey=True))
+        else:
+            self.figure = new_figure(width, min(0.45 * width * ratio, 0.8 * width) + 1.1)
+            axes = list(self.figure.subplots(1, 2, sharex=True, sharey=True))
+        self.axes = axes
+        empty = np.zeros(shown.grid.shape)
+        self.images = []
+        for number, (axis, title) in enumerate(zip(axes, ("truth", "forecast"), strict=True)):
+            inches = width if stacked else width / 2
+            self.images.append(show(axis, empty, shown.grid, scale, FIELD_MAP, theme, inches=inches))
+            axis.set_title(title, loc="left")
+            hide_ticks(axis, rows=stacked or number == 0, columns=number == 1 or not stacked)
+        self.words = self.figure.suptitle("input", fontweight="bold")
+        bar = self.figure.colorbar(
+            self.images[0],
+            ax=axes,
+            location="bottom",
+            extend=scale.extend,
+            aspect=50,
+            shrink=0.8,
+            fraction=0.06,
+            pad=0.04,
+        )
+        bar.set_label(with_unit(shown.variables[variable].name, shown.variables[variable].units))
+        bar.outline.set_linewidth(0)
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
 
-def _image(figure: Figure) -> Image.Image:
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    def frame(
+        self, words: str, truth: NDArray[np.floating], forecast: NDArray[np.floating], behind: str
+    ) -> Image.Image:
+        """One image; ``behind`` is the colour of the forecast's cells without a value."""
+        self.words.set_text(words)
+        for image, field in zip(self.images, (truth, forecast), strict=True):
+            image.set_data(np.ma.masked_invalid(field))
+        self.axes[1].set_facecolor(behind)
+        self.figure.canvas.draw()
+        pixels = np.asarray(self.figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
+        return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _gif(frames: list[Image.Image]) -> bytes:
