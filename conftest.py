@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 import torch
+from accelerate.state import AcceleratorState
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -24,3 +27,11 @@ install_import_hook(CHECKED, "beartype.beartype")
 torch.set_num_threads(1)
 settings.register_profile("stkit", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("stkit")
+
+
+@pytest.fixture(autouse=True)
+def _process_left_as_it_was() -> Iterator[None]:
+    """Commands that train or score set up the whole process: Accelerate's state, and denormal numbers."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_flush_denormal(False)

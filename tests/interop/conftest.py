@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from accelerate.state import AcceleratorState
 
 from stkit.cli.main import run
 
 from .openstl_models import parameters
 
 Told = tuple[int, str, str]
-
-
-@pytest.fixture(autouse=True)
-def _process_left_as_it_was() -> Iterator[None]:
-    """Commands that train or score set up the whole process: Accelerate's state, and denormal numbers."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
