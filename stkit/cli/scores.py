@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stkit.cli.output import console
 from stkit.evaluate.scores import PerLead, Scores, best_at, decimals, number_text
 from stkit.evaluate.verdict import spoken
-from stkit.evaluate.words import percent, signed_text, steps_text, unit_text, with_unit
+from stkit.evaluate.words import percent, score_unit, signed_text, steps_text, with_unit
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,7 @@ def print_scores(scores: Scores, *, every: bool = False) -> None:
         chosen = list(scores.metrics) if every else [_first(scores)]
         for place, metric in enumerate(chosen):
             info = scores.metrics[metric]
-            unit = info.unit.replace("{u}", unit_text(variable.units) or "1")
+            unit = score_unit(info.unit, variable.units)
             values = {forecast: variable.scores[forecast][metric] for forecast in scores.forecasts}
             title = f"{with_unit(info.label, unit)} of {name} on the test part"
             out.print(_heading(title, info.convention), _table(scores, values, info.better), sep="\n")

@@ -35,6 +35,20 @@ def unit_text(units: str) -> str:
     return re.sub(r"(?<=[A-Za-z)])\^?(-?\d)(?!\d)", lambda found: found.group(1).translate(_RAISED), words)
 
 
+def score_unit(template: str, units: str) -> str:
+    """The unit of a score as a person writes it, nothing where there is none.
+
+    Args:
+        template: the score's unit, where ``{u}`` stands for the field's.
+        units: the field's.
+    """
+    field = unit_text(units)
+    if "{u}" in template and not field:
+        return ""
+    compound = re.search(r"[\s/⁻]", field)
+    return unit_text(template.replace("({u})", f"({field})" if compound else field).replace("{u}", field))
+
+
 def signed_text(value: float | None) -> str:
     """Two decimals with a sign."""
     if value is None:

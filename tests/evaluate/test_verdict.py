@@ -9,7 +9,7 @@ import pytest
 from stkit.evaluate.report.record import duration_text
 from stkit.evaluate.scores import ScoreInfo, Scores, VariableScores, best_at, decimals, finite, number_text
 from stkit.evaluate.verdict import independent, leads_text, verdict
-from stkit.evaluate.words import percent, signed_text, steps_text, unit_text, with_unit
+from stkit.evaluate.words import percent, score_unit, signed_text, steps_text, unit_text, with_unit
 
 
 def said(model: tuple, windows: int = 200, apart: int = 200, **baselines: tuple) -> str:
@@ -104,6 +104,11 @@ def test_words() -> None:
     assert unit_text("(m s-1)^2") == "(m s⁻¹)²"
     assert unit_text("1") == ""
     assert with_unit("digits", "1") == "digits"
+    assert score_unit("({u})^2", "degC") == "°C²"
+    assert score_unit("({u})^2", "m s-1") == "(m s⁻¹)²"
+    assert score_unit("({u})^2", "1") == ""
+    assert score_unit("{u}", "mm/h") == "mm/h"
+    assert score_unit("dB", "1") == "dB"
     assert percent(1.0) == "100 %"
     assert percent(0.9999) == "99.9 %"
     assert percent(0.7357) == "73.6 %"

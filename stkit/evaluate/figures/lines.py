@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.scores import PerLead, Scores
 from stkit.evaluate.verdict import spoken
-from stkit.evaluate.words import lead_axis, with_unit
+from stkit.evaluate.words import lead_axis, score_unit, with_unit
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
@@ -66,7 +66,7 @@ def _panels(scores: Scores, variable: str) -> list[tuple[str, Mapping[str, PerLe
     for name in ("rmse", "mse_per_frame", "mae", "mse"):
         if name in scores.metrics:
             info = scores.metrics[name]
-            unit = info.unit.replace("{u}", found.units)
+            unit = score_unit(info.unit, found.units)
             values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
             chosen.append((with_unit(info.label, unit), values, "error"))
             break

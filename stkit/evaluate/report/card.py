@@ -10,7 +10,7 @@ from stkit.evaluate.report.page import repeat_commands, span_text
 from stkit.evaluate.report.record import Record
 from stkit.evaluate.scores import Scores, best_at, decimals, number_text
 from stkit.evaluate.verdict import spoken
-from stkit.evaluate.words import percent, steps_text, unit_text, with_unit
+from stkit.evaluate.words import percent, score_unit, steps_text, with_unit
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|#])")
 
@@ -53,7 +53,7 @@ def _scores(scores: Scores) -> list[str]:
             values = {forecast: variable.scores[forecast][metric] for forecast in scores.forecasts}
             best = [best_at(values, info.better, lead) for lead in range(len(leads))]
             places = decimals(values)
-            unit = info.unit.replace("{u}", unit_text(variable.units) or "1")
+            unit = score_unit(info.unit, variable.units)
             blocks.append(f"{plain(name)}, {plain(with_unit(info.label, unit))}: {plain(info.convention)}.")
             rows = [
                 [

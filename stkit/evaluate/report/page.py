@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -26,7 +27,7 @@ from stkit.evaluate.report.record import Record
 from stkit.evaluate.report.tables import score_tables
 from stkit.evaluate.scores import Scores, decimals, number_text
 from stkit.evaluate.verdict import spoken
-from stkit.evaluate.words import percent, steps_text, unit_text
+from stkit.evaluate.words import percent, score_unit, steps_text
 
 _UNBROKEN_DASH = "\u2060–\u2060"
 _PARTS = ("train", "validation", "test")
@@ -54,7 +55,7 @@ def page(record: Record, drawn: Sequence[Drawn]) -> str:
     return template.substitute(
         title=text(record.name),
         summary=text(record.about.get("summary") or ""),
-        verdict=text((scores.finding if scores else _unscored(record)).replace("–", _UNBROKEN_DASH)),
+        verdict=_verdict(record),
         worth=text(scores.worth if scores else ""),
         facts=facts(key_facts(record)),
         sections=join(sections),
@@ -62,6 +63,18 @@ def page(record: Record, drawn: Sequence[Drawn]) -> str:
         style=(here / "style.css").read_text(encoding="utf-8"),
         version=text(record.version),
     )
+
+
+def _verdict(record: Record) -> Markup:
+    """What was found, a paragraph for each variable."""
+    scores = record.scores
+    if scores is None:
+        return paragraph(_unscored(record), "verdict")
+    if len(scores.variables) == 1:
+        return paragraph(scores.finding.replace("–", _UNBROKEN_DASH), "verdict")
+    starts = "|".join(re.escape(name) for name in scores.variables)
+    found = re.split(rf"(?<=\.) (?=(?:{starts}): )", scores.finding)
+    return join(paragraph(one.replace("–", _UNBROKEN_DASH), "verdict several") for one in found)
 
 
 def key_facts(record: Record) -> list[tuple[str, str, str]]:
@@ -99,7 +112,7 @@ def _first_scores(scores: Scores) -> list[tuple[str, str, str]]:
     found = []
     for variable_name, variable in scores.variables.items():
         values = variable.scores["model"][name]
-        unit = unit_text(info.unit.replace("{u}", variable.units))
+        unit = score_unit(info.unit, variable.units)
         ends = [values[0]] if len(values) == 1 else [values[0], values[-1]]
         leads = [steps_text(lead, scores.lead_unit) for lead in (scores.lead_steps[0], scores.lead_steps[-1])]
         places = decimals({"model": values})

@@ -8,7 +8,7 @@ from stkit.evaluate.figures.canvas import stem_of
 from stkit.evaluate.report.html import Markup, join, text
 from stkit.evaluate.scores import PerLead, Scores, best_at, decimals, number_text
 from stkit.evaluate.verdict import spoken
-from stkit.evaluate.words import signed_text, steps_text, unit_text, with_unit
+from stkit.evaluate.words import score_unit, signed_text, steps_text, with_unit
 
 _FEW_LEADS = 4
 
@@ -19,7 +19,7 @@ def score_tables(scores: Scores, variable: str) -> Markup:
     tables = []
     for name, info in scores.metrics.items():
         values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-        title = with_unit(info.label, info.unit.replace("{u}", unit_text(found.units) or "1"))
+        title = with_unit(info.label, score_unit(info.unit, found.units))
         place = stem_of("table", variable, name)
         tables.append(_table(scores, values, title, f"{info.convention}.", place, info.better))
     if found.skill:
@@ -59,7 +59,7 @@ def _cell(value: float | None, places: int, *, best: bool, signed: bool) -> str:
         return f'<td class="best">{text(shown)}<span class="hidden"> (best)</span></td>'
     if value is None:
         return f'<td><span aria-label="not defined">{text(shown)}</span></td>'
-    return f'<td class="worse">{text(shown)}</td>' if signed and value < 0 else f"<td>{text(shown)}</td>"
+    return f'<td class="worse">{text(shown)}</td>' if signed and shown.startswith("−") else f"<td>{text(shown)}</td>"
 
 
 def _sentence(words: str) -> str:
