@@ -20,6 +20,7 @@ from torch.func import functional_call
 
 from stkit.cells.base import StepOut, Tensors
 from stkit.testing import _drive as drive
+from stkit.testing._options import inert_fields
 from stkit.testing.cell_under_test import CellUnderTest
 from stkit.testing.strategies import CONTRACT_SETTINGS, Case, cases, seeds
 
@@ -356,6 +357,12 @@ class CellContract(CellUnderTest):
             y = drive.unroll(cell, xs, state, carry).last.y
         if not torch.isfinite(y).all():
             raise self.violation("dtype", "y is not finite under autocast to bfloat16")
+
+    def test_options_act(self) -> None:
+        """Another value of each field makes another cell."""
+        inert = list(inert_fields(self))
+        if inert:
+            raise self.violation("options-act", f"no other value that was tried changes anything: {', '.join(inert)}")
 
     def test_light_config(self) -> None:
         """The command line reads configurations and must answer at once."""

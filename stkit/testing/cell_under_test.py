@@ -5,7 +5,7 @@ Axes: ``B`` batch, ``C`` channels, ``D`` depth, ``H`` height, ``W`` width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -38,6 +38,8 @@ class CellUnderTest(Contract):
     """Channels in and width; None: the first small pair, different from each other if possible, that fits."""
     needs_grid: ClassVar[bool | None] = None
     """It has parameters per pixel: it is built for one grid and used on it; None: find out by building it without."""
+    other_values: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    """For fields of the configuration whose other values cannot be guessed: values to try, to see that they act."""
     position_dependent: ClassVar[bool] = False
     """The output depends on the place in the field on purpose; implied by ``needs_grid``."""
     translation_step: ClassVar[int] = 1

@@ -125,6 +125,12 @@ CELL_RULES = {
             "Pass dtype of the site to every constructor and of the arguments to every torch.zeros; no .float().",
         ),
         Rule(
+            "options-act",
+            "every field of the configuration changes the cell: its parameters, its state or its output.",
+            "Read the field in from_config, or remove it. Where the values that act cannot be guessed, list some in "
+            "other_values of the contract's class: other_values = {'field': [value]}.",
+        ),
+        Rule(
             "light-config",
             "importing the module of the config class imports no torch.",
             "Move the config into a module of its own (config.py) that imports stkit.api and nothing heavy.",

@@ -302,6 +302,28 @@ class SharesAWeight(Plain):
         self.new.bias = self.gate.bias
 
 
+class IgnoredConfig(PlainConfig):
+    """Has an option that is taken and read by nobody, and one that acts."""
+
+    kernel: int = 3
+    scale: float = 1.0
+
+
+class TakesAnOptionAndIgnoresIt(Plain):
+    """The configuration has a kernel size; the cell has 3."""
+
+    scale = 1.0
+
+    @classmethod
+    def from_config(cls, config: PlainConfig, site: CellSite) -> Plain:
+        cell = cls(site)
+        cell.scale = getattr(config, "scale", 1.0)
+        return cell
+
+    def memories(self, seen: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        return super().memories(seen * self.scale, c, m)
+
+
 class ForgetsTheDevice(Plain):
     """The constructor ignores device and dtype of its site."""
 
@@ -342,6 +364,7 @@ FAULTS: list[tuple[type[Plain], str]] = [
     (WritesUndeclared, "carry-as-declared"),
     (RaisesAnotherEntry, "out-key"),
     (SharesAWeight, "saves"),
+    (TakesAnOptionAndIgnoresIt, "options-act"),
 ]
 
 
@@ -355,7 +378,7 @@ class TestASoundCell(CellContract):
 @pytest.mark.parametrize(("fault", "rule"), FAULTS, ids=[f"{fault.__name__}-{rule}" for fault, rule in FAULTS])
 def test_a_fault_is_caught_by_its_rule(fault: type[Plain], rule: str) -> None:
     class Contract(CellContract):
-        config = PlainConfig()
+        config = IgnoredConfig() if rule == "options-act" else PlainConfig()
         target = fault
 
     with pytest.raises(ContractViolation) as caught:
@@ -365,6 +388,15 @@ def test_a_fault_is_caught_by_its_rule(fault: type[Plain], rule: str) -> None:
     assert f"cell 'plain' breaks the rule '{rule}'" in message
     assert "found: " in message
     assert "what to do: " in message
+
+
+def test_an_ignored_option_is_named_alone() -> None:
+    class Contract(CellContract):
+        config = IgnoredConfig()
+        target = TakesAnOptionAndIgnoresIt
+
+    with pytest.raises(ContractViolation, match="changes anything: kernel\n"):
+        Contract().test_options_act()
 
 
 def test_every_rule_catches_something() -> None:
