@@ -44,6 +44,7 @@ html_copy_source = False
 html_theme_options = {
     "logo": {"text": "stkit"},
     "navbar_align": "left",
+    "header_links_before_dropdown": 6,
     "navbar_end": ["theme-switcher"],
     "show_prev_next": False,
     "show_nav_level": 1,

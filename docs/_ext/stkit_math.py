@@ -23,14 +23,13 @@ SIZE = 100.0
 """Points per em of the drawn paths; the page scales them to its own font."""
 LINE = 1.75
 """Line distance, in em."""
-INLINE_EM, BLOCK_EM = 1.02, 1.06
+INLINE_EM, BLOCK_EM = 1.12, 1.2
 FONT = FontProperties(family="serif", math_fontfamily="stix")
-SPACE = {"matrix_env": re.compile(r"\\(begin|end)\{(aligned|align\*?|gathered|split)\}")}
+ENVIRONMENT = re.compile(r"\\(begin|end)\{(aligned|align\*?|gathered|split)\}")
 REPLACED = (
     (re.compile(r"\\operatorname\{(\w+)\}"), r"\\mathrm{\1}"),
     (re.compile(r"\\text\{([^}]*)\}"), lambda found: r"\mathrm{" + found[1].replace(" ", r"\ ") + "}"),
-    (re.compile(r"\\[lr]vert\b"), "|"),
-    (re.compile(r"\\(big|Big|bigl|bigr|Bigl|Bigr)(?![a-zA-Z])"), ""),
+    (re.compile(r"'(_(?:\{[^}]*\}|\w))"), r"\1'"),  # a prime is drawn over the index, not before it
 )
 
 
@@ -104,7 +103,7 @@ def inline(latex: str) -> str:
 
 def display(latex: str) -> str:
     """A display: lines end with two backslashes and are aligned at ``&``."""
-    text = SPACE["matrix_env"].sub("", latex)
+    text = ENVIRONMENT.sub("", latex)
     lines = [line for line in re.split(r"\\\\(?:\[[^\]]*\])?", text) if line.strip()]
     rows = [[draw(cell) for cell in line.split("&")] for line in lines]
     columns = max(len(row) for row in rows)

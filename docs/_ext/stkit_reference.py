@@ -1,4 +1,4 @@
-"""Writes the reference of recipes and commands from the code, into ``docs/generated/``, before Sphinx reads the pages."""
+"""Writes the reference of recipes and commands from the code, into ``docs/generated/``, before Sphinx reads it."""
 
 from __future__ import annotations
 
