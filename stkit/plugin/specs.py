@@ -24,17 +24,11 @@ class Paper:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """One component. ``target`` and ``config`` are ``"module:attribute"`` strings, imported only when used.
-
-    ``config`` names a :class:`stkit.api.Config` subclass in a module that imports no torch.
-    """
+class Named:
+    """What every spec says."""
 
     name: str
-    target: str
-    config: str
     summary: str = ""
-    paper: Paper | None = None
     plugin: str = field(default="", compare=False)
     """Filled in by the plugin manager: the entry-point name of the plugin that yielded this spec."""
     distribution: str = field(default="", compare=False)
@@ -44,6 +38,18 @@ class Spec:
     def qualified_name(self) -> str:
         """``plugin/name``: always unambiguous."""
         return f"{self.plugin}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec(Named):
+    """One component. ``target`` and ``config`` are ``"module:attribute"`` strings, imported only when used.
+
+    ``config`` names a :class:`stkit.api.Config` subclass in a module that imports no torch.
+    """
+
+    target: str
+    config: str
+    paper: Paper | None = None
 
     def load_target(self) -> Any:
         """Import and return the component itself."""
@@ -67,26 +73,17 @@ class ModuleSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StackSpec:
+class StackSpec(Named):
     """An architecture said as data: for each variant the ``model:`` block of a recipe, made of component names.
 
     ``model: {name: predrnn, variant: standard}`` in a recipe starts from ``variants["standard"]``.
     """
 
-    name: str
     variants: Mapping[str, Mapping[str, Any]]
     default_variant: str = "standard"
-    summary: str = ""
     differences: Mapping[str, str] = field(default_factory=dict)
     """For each variant, one sentence: how it differs from the others."""
     paper: Paper | None = None
-    plugin: str = field(default="", compare=False)
-    distribution: str = field(default="", compare=False)
-
-    @property
-    def qualified_name(self) -> str:
-        """``plugin/name``: always unambiguous."""
-        return f"{self.plugin}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,51 +112,24 @@ class ExporterSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeSpec:
+class RecipeSpec(Named):
     """A recipe or overlay that a plugin ships: a name and the file, as ``"package:path/inside"``."""
 
-    name: str
     resource: str
-    summary: str = ""
-    plugin: str = field(default="", compare=False)
-    distribution: str = field(default="", compare=False)
-
-    @property
-    def qualified_name(self) -> str:
-        """``plugin/name``: always unambiguous."""
-        return f"{self.plugin}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommandSpec:
+class CommandSpec(Named):
     """A click command for the ``stkit`` command line, as ``"module:command"``."""
 
-    name: str
     target: str
-    summary: str = ""
-    plugin: str = field(default="", compare=False)
-    distribution: str = field(default="", compare=False)
-
-    @property
-    def qualified_name(self) -> str:
-        """``plugin/name``: always unambiguous."""
-        return f"{self.plugin}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckSpec:
+class CheckSpec(Named):
     """A check that ``stkit doctor`` runs: ``target`` is a function without arguments that returns a problem or None."""
 
-    name: str
     target: str
-    summary: str = ""
-    plugin: str = field(default="", compare=False)
-    distribution: str = field(default="", compare=False)
-
-    @property
-    def qualified_name(self) -> str:
-        """``plugin/name``: always unambiguous."""
-        return f"{self.plugin}/{self.name}"
 
 
 def import_string(target: str) -> Any:
