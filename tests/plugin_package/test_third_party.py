@@ -54,7 +54,7 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def files_of_the_guide() -> dict[str, str]:
-    return {match["name"]: match["text"] for match in FILE.finditer(GUIDE.read_text())}
+    return {match["name"].replace("\\", ""): match["text"] for match in FILE.finditer(GUIDE.read_text())}
 
 
 @pytest.fixture
