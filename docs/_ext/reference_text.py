@@ -94,13 +94,15 @@ def _table(rows: Iterable[dict[str, str]]) -> Iterator[str]:
     if not rows:
         yield from ("It has no fields.", "")
         return
-    yield from ("| field | default | |", "|---|---|---|")
+    yield from ("| field | |", "|---|---|")
     for row in rows:
-        default = {"required": "*required*", "as below": "", "": ""}.get(row["default"], f"`{row['default']}`")
         kind = re.sub(r"^a mapping \((\w+)\)( or null)?$", r"a section\2", row["type"])
         kind = kind.replace("a list of a mapping (LayerConfig)", "a list of layers")
-        says = " ".join(part for part in (f"*{_cell(kind)}*." if kind else "", _cell(row["doc"])) if part)
-        yield f"| `{row['name']}` | {default} | {says} |"
+        default = {"required": ", required", "as below": "", "": ""}.get(
+            row["default"], f", by default `{row['default']}`"
+        )
+        about = f"*{_cell(kind)}*{default}." if kind else ""
+        yield f"| `{row['name']}` | {about} {_cell(row['doc'])} |"
     yield ""
 
 
