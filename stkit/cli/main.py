@@ -95,6 +95,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    # GNU OpenMP's threads spin for long while they wait: where another program computes, too, a step then takes many
+    # times as long. A short spin costs nothing on an idle machine. Set before torch starts the threads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     set_up_logging()  # a plugin may be skipped before the options are read
     try:
         result: object = cli.main(
