@@ -75,7 +75,9 @@ def _print_counts(counted: DryRun, loaded: LoadedRecipe) -> None:
     print_table(["part", "channels in", "width", "parameters"], rows)
     known = counted.in_channels - counted.out_channels
     data = f"{counted.out_channels} fields and {known} known inputs on {counted.height} x {counted.width} cells"
-    click.echo(f"\ndata        {data}")
+    crop = loaded.recipe.data.crop
+    cut = "" if crop is None else f", in crops of {crop.height} x {crop.width} for training"
+    click.echo(f"\ndata        {data}{cut}")
     click.echo(f"parameters  {counted.parameters:,}")
     click.echo(f"forward     {human(counted.flops_per_window, 1000, 'FLOP')} for one training window")
     memory = human(counted.training_bytes, 1024, "B")
