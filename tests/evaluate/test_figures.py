@@ -137,10 +137,15 @@ def test_scores_and_loss(tmp_path: Path) -> None:
     assert draw_loss(tmp_path, [], None) is None
 
 
-def test_no_display_and_no_pyplot(tmp_path: Path) -> None:
-    draw_maps(tmp_path, shown(4, 6), 0)
+def figures_of_pyplot() -> list[int]:
     pyplot = sys.modules.get("matplotlib.pyplot")
-    assert pyplot is None or not pyplot.get_fignums()
+    return [] if pyplot is None else list(pyplot.get_fignums())
+
+
+def test_no_display_and_no_pyplot(tmp_path: Path) -> None:
+    before = figures_of_pyplot()  # other tests may have left some open
+    draw_maps(tmp_path, shown(4, 6), 0)
+    assert figures_of_pyplot() == before
 
 
 def test_leads_that_are_shown() -> None:
