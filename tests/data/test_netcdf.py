@@ -174,7 +174,6 @@ def test_packed_integers_are_unpacked(tmp_path: Path) -> None:
 
 
 def test_the_classic_format(tmp_path: Path) -> None:
-    pytest.importorskip("scipy", reason="the classic NetCDF format is read with scipy")
     values = fields()
     path = tmp_path / "classic.nc"
     dataset(values, months(12)).to_netcdf(path, engine="scipy")
@@ -278,7 +277,6 @@ def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_cut_short_inside_the_classic_format(tmp_path: Path) -> None:
-    pytest.importorskip("scipy", reason="the classic NetCDF format is read with scipy")
     path = tmp_path / "classic.nc"
     dataset(fields(200, 20, 20), months(200)).to_netcdf(path, engine="scipy")
     content = path.read_bytes()

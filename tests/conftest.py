@@ -1,3 +1,5 @@
+"""For tests that install plugins of their own."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -7,7 +9,7 @@ import pytest
 
 from stkit.plugin.manager import plugins
 
-from ..fake_site import FakeSite
+from .fake_site import FakeSite
 
 
 @pytest.fixture
