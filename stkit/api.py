@@ -1,6 +1,6 @@
 """Everything a plugin's manifest and configuration may import. Imports no torch."""
 
-from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, ModuleConfig
+from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, HeadConfig, ModuleConfig
 from stkit.plugin.hookspecs import hookimpl
 from stkit.plugin.specs import (
     CallbackSpec,
@@ -31,6 +31,7 @@ __all__ = [
     "Config",
     "DatasetSpec",
     "ExporterSpec",
+    "HeadConfig",
     "LossSpec",
     "MetricSpec",
     "ModuleConfig",

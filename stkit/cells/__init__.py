@@ -12,6 +12,7 @@ from stkit.cells.base import (
     Tensors,
     Transition,
     TransitionSite,
+    slices,
 )
 from stkit.cells.forget import Forget
 from stkit.cells.gates import Direct, Engine, GateBlock, Source, sequence, use_engine
@@ -42,5 +43,6 @@ __all__ = [
     "build_peephole",
     "mask_keys",
     "sequence",
+    "slices",
     "use_engine",
 ]

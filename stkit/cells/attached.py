@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stkit.cells.base import Cell, StepOut, Tensors
+from stkit.cells.base import Cell, StepOut, Tensors, slices
 
 _PREFIX = "attention."
 
@@ -83,7 +83,7 @@ class Attached(Cell):
         super().__init__()
         self.in_channels, self.out_channels = cell.in_channels, cell.out_channels
         self.carry_spec, self.out_key = cell.carry_spec, cell.out_key
-        self.input_depth = getattr(cell, "input_depth", 0)
+        self.input_depth, self.output_depth = cell.input_depth, cell.output_depth
         self.cell = cell
         pre, post = dict(pre or {}), dict(post or {})
         inner = cell.places if isinstance(cell, Attached) else ((), ())
@@ -150,9 +150,8 @@ def places_of(cell: Cell) -> dict[str, int]:
 
     Entries that are no field ``B C *grid`` of the cell are left out.
     """
-    depth = getattr(cell, "input_depth", 0)
     meta = torch.device("meta")
-    axes = (*([depth] if depth else []), 5, 7)
+    axes = (*slices(cell.output_depth), 5, 7)
     found = {**cell.initial_state(3, 5, 7, meta), **cell.initial_carry(3, 5, 7, meta)}
     return {
         name: value.shape[1]

@@ -41,12 +41,16 @@ class Cell(nn.Module):
     Attributes:
         in_channels: channels of ``x``; 0 if the node takes no input (the unconditional forecaster of ConvLSTM).
         out_channels: channels of ``y``.
+        input_depth: slices of ``x`` where it is ``B C D H W``; 0: it is ``B C H W``.
+        output_depth: slices of ``y``.
         carry_spec: the carried registers it reads and writes; :class:`stkit.stacks.Stack` checks the chain.
         out_key: name of the state entry that equals ``y``.
     """
 
     in_channels: int
     out_channels: int
+    input_depth: int = 0
+    output_depth: int = 0
     carry_spec: Mapping[str, CarryPort]
     out_key: str = "h"
 
@@ -59,9 +63,9 @@ class Cell(nn.Module):
     def initial_carry(
         self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> Tensors:
-        """Zeros for each register this node reads (``B C H W``). Cells on 5-D tensors override it."""
+        """Zeros for each register this node reads: ``B C H W``, or ``B C D H W`` where its port has a depth."""
         return {
-            name: torch.zeros(batch, port.reads, height, width, device=device, dtype=dtype)
+            name: torch.zeros(batch, port.reads, *slices(port.depth), height, width, device=device, dtype=dtype)
             for name, port in self.carry_spec.items()
             if port.reads
         }
@@ -73,6 +77,11 @@ class Cell(nn.Module):
     def extra_repr(self) -> str:
         """Channels in and out, for ``print(model)``."""
         return f"{self.in_channels} -> {self.out_channels}"
+
+
+def slices(depth: int) -> tuple[int, ...]:
+    """The axis between channels and height that ``depth`` stands for; none where it is 0."""
+    return (depth,) if depth else ()
 
 
 class Transition(nn.Module):

@@ -30,6 +30,13 @@ class CarryPort:
     """Channels the node hands on."""
     optional: bool = False
     """The node also works when nothing arrives: an optional read does not make the register return from the top."""
+    depth: int = 0
+    """Slices of the register where it is ``B C D H W``; 0: it is ``B C H W``."""
+
+
+def axes(depth: int) -> str:
+    """How messages write the axes of a field with so many slices; 0: with none."""
+    return f"B C {depth} H W" if depth else "B C H W"
 
 
 class ComponentConfig(Config):
@@ -45,6 +52,16 @@ class CellConfig(ComponentConfig):
     slots: ClassVar[tuple[str, ...]] = ()
     """Slots of the cell that a recipe may fill: ``("transition",)``."""
 
+    @property
+    def input_depth(self) -> int:
+        """Slices of the input where it is ``B C D H W``; 0: it is ``B C H W``."""
+        return 0
+
+    @property
+    def output_depth(self) -> int:
+        """Slices of what the cell hands up; as many as come in, unless a cell makes or folds the depth."""
+        return self.input_depth
+
     def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
         """The carried registers this cell reads and writes when it has ``width`` hidden channels."""
         return {}
@@ -58,8 +75,25 @@ class CellConfig(ComponentConfig):
         return ()
 
 
+class HeadConfig(ComponentConfig):
+    """Configuration of a module for the slot ``head``."""
+
+    @property
+    def input_depth(self) -> int:
+        """Slices of the hidden state that it reads where that is ``B C D H W``; 0: it is ``B C H W``."""
+        return 0
+
+    @property
+    def reads_all(self) -> bool:
+        """It reads what every layer hands up, not the top one alone."""
+        return False
+
+
 class ModuleConfig(ComponentConfig):
     """Configuration of a module for a slot."""
+
+    takes_depth: ClassVar[bool] = False
+    """It also works in cells on ``B C D H W``, not on ``B C H W`` alone."""
 
     layers: tuple[int, ...] | None = None
     """Layers (1 is the bottom one) that get the module; null: every layer whose cell has the slot."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from stkit.plugin.config import CarryPort, CellConfig, ModuleConfig
+from stkit.plugin.config import CarryPort, CellConfig, HeadConfig, ModuleConfig, axes
 from stkit.recipe.problem import Problem, refuse
 from stkit.recipe.sections.model import EncoderForecaster, ModelConfig
 from stkit.recipe.tree import Path
@@ -116,22 +116,31 @@ def _returning(ports: list[dict[str, CarryPort]]) -> dict[str, int]:
 
 def _problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[tuple[Path, str]]:
     yield from _slot_problems(model, nodes)
-    last_writer: dict[str, int] = {}
+    yield from _depth_problems(model, nodes)
+    last_writer: dict[str, tuple[int, CarryPort]] = {}
     for node in nodes:
         for name, port in _ports(node.cell, node.transition, node.width).items():
             if port.writes:
-                last_writer[name] = node.layer
+                last_writer[name] = node.layer, port
     for node in nodes:
         here: Path = ("model", "layers", node.layer - 1)
-        label = f"layer {node.layer} ({node.cell.name})"
+        label = _label(node)
         for name, port in _ports(node.cell, node.transition, node.width).items():
             arrives = node.carry_in.get(name, 0)
             if port.reads and arrives not in (0, port.reads):
-                yield here, _carry_sentence(label, name, port.reads, arrives, last_writer[name], node.layer)
+                yield here, _carry_sentence(label, name, port.reads, arrives, last_writer[name][0], node.layer)
             if port.reads and not port.optional and not arrives:
                 yield here, f"{label} reads the carried memory {name!r}, which no layer writes"
+            if port.reads != 0 and arrives:
+                writer, written = last_writer[name]
+                if written.depth != port.depth:
+                    yield (
+                        here,
+                        f"{label} reads the carried memory {name!r} as {axes(port.depth)}, but layer {writer} hands it "
+                        f"on as {axes(written.depth)}",
+                    )
             if port.writes:
-                last_writer[name] = node.layer
+                last_writer[name] = node.layer, port
         for part in (node.cell, node.transition):
             if part is not None:
                 found = part.problems(in_channels=node.in_channels, width=node.width, carry_in=node.carry_in)
@@ -144,6 +153,36 @@ def _carry_sentence(label: str, name: str, needs: int, arrives: int, writer: int
         f"{label} needs the carried memory {name!r} with {needs} channels, but layer {writer} hands on "
         f"{arrives}{returns}; give the layers equal widths"
     )
+
+
+def _label(node: NodePlan) -> str:
+    return f"layer {node.layer} ({node.cell.name})"
+
+
+def _depth_problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[tuple[Path, str]]:
+    """Fields ``B C H W`` and ``B C D H W`` do not mix: layers, transitions and the head say which they take."""
+    arriving, giver = 0, "frames are"
+    for node in nodes:
+        here: Path = ("model", "layers", node.layer - 1)
+        needed = node.cell.input_depth
+        if node.in_channels and needed != arriving:
+            yield here, f"{_label(node)} takes {axes(needed)}, but {giver} {axes(arriving)}"
+        arriving, giver = node.cell.output_depth, f"{_label(node)} hands up"
+        if node.transition is not None and arriving and not node.transition.takes_depth:
+            yield (
+                here,
+                f"{_label(node)} keeps memories {axes(arriving)}, and the transition {node.transition.name!r} works on "
+                f"{axes(0)} alone",
+            )
+    head = model.head
+    if isinstance(head, HeadConfig):
+        for node in nodes if head.reads_all else nodes[-1:]:
+            if node.cell.output_depth != head.input_depth:
+                yield (
+                    ("model", "head"),
+                    f"the head {head.name!r} reads {axes(head.input_depth)}, but {_label(node)} hands up "
+                    f"{axes(node.cell.output_depth)}",
+                )
 
 
 def _slot_problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[tuple[Path, str]]:

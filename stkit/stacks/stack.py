@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stkit.cells.base import Cell, Tensors
+from stkit.plugin.config import CarryPort, axes
 
 
 class StackState(NamedTuple):
@@ -58,6 +59,11 @@ class Stack(nn.Module):
                 raise ValueError(
                     f"node {place} takes {node.in_channels} channels, "
                     f"but node {place - 1} hands up {below.out_channels}"
+                )
+            if node.input_depth != below.output_depth:
+                raise ValueError(
+                    f"node {place} takes {axes(node.input_depth)}, but node {place - 1} hands up "
+                    f"{axes(below.output_depth)}"
                 )
         self.nodes = nn.ModuleList(nodes)
         self.returning = _check_carry(nodes)
@@ -109,14 +115,14 @@ class Stack(nn.Module):
 def _check_carry(nodes: Sequence[Cell]) -> dict[str, int]:
     """The registers that return, each with the place of the node that reads it first."""
     returning: dict[str, int] = {}
-    written: dict[str, tuple[int, int]] = {}  # register -> place of the last writer so far, its channels
+    written: dict[str, tuple[int, CarryPort]] = {}  # register -> place of the last writer so far, its port
     for place, node in enumerate(nodes):
         for name, port in node.carry_spec.items():
             if name in written:
-                _check_width(name, place, port.reads, *written[name], returns=False)
+                _check_fit(name, place, port, *written[name], returns=False)
             elif port.reads != 0 and not port.optional:
                 returning.setdefault(name, place)
-        written.update({name: (place, port.writes) for name, port in node.carry_spec.items() if port.writes})
+        written.update({name: (place, port) for name, port in node.carry_spec.items() if port.writes})
     for name, place in returning.items():
         if name not in written:
             raise ValueError(f"node {place + 1} reads the register {name!r}, which no node writes")
@@ -127,14 +133,19 @@ def _check_carry(nodes: Sequence[Cell]) -> dict[str, int]:
         for later, node in enumerate(nodes):
             if name not in node.carry_spec:
                 continue
-            _check_width(name, later, node.carry_spec[name].reads, *written[name], returns=True)
+            _check_fit(name, later, node.carry_spec[name], *written[name], returns=True)
             if node.carry_spec[name].writes:
                 break
     return returning
 
 
-def _check_width(name: str, place: int, reads: int | None, writer: int, width: int, *, returns: bool) -> None:
-    if reads in (None, 0, width):
-        return
+def _check_fit(name: str, place: int, reader: CarryPort, writer: int, written: CarryPort, *, returns: bool) -> None:
     way = f"returns from node {writer + 1} at the next step" if returns else f"rises from node {writer + 1}"
-    raise ValueError(f"the register {name!r} {way} with {width} channels, but node {place + 1} reads {reads}")
+    if reader.reads not in (None, 0, written.writes):
+        raise ValueError(
+            f"the register {name!r} {way} with {written.writes} channels, but node {place + 1} reads {reader.reads}"
+        )
+    if reader.reads != 0 and reader.depth != written.depth:
+        raise ValueError(
+            f"the register {name!r} {way} as {axes(written.depth)}, but node {place + 1} reads {axes(reader.depth)}"
+        )

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from stkit.cells.base import Cell, CellSite, Tensors
+from stkit.cells.base import Cell, CellSite, Tensors, slices
 from stkit.plugin.config import CellConfig
 from stkit.plugin.manager import plugins
 from stkit.plugin.specs import CellSpec, import_string
@@ -134,9 +134,8 @@ class CellUnderTest(Contract):
         return cell.eval()
 
     def input(self, cell: Cell, case: Case, seed: int, **to: Any) -> Tensor:
-        """One ``x``: ``B C H W``, or ``B C D H W`` where the cell has an attribute ``input_depth``."""
-        depth = getattr(cell, "input_depth", 0)
-        return tensor(seed, case.batch, cell.in_channels, *([depth] if depth else []), case.height, case.width, **to)
+        """One ``x``: ``B C H W``, or ``B C D H W`` where the cell has an ``input_depth``."""
+        return tensor(seed, case.batch, cell.in_channels, *slices(cell.input_depth), case.height, case.width, **to)
 
     def inputs(self, cell: Cell, case: Case, **to: Any) -> list[Tensor]:
         """A sequence of ``x``."""

@@ -15,7 +15,7 @@ from stkit_predrnn.cell import STLSTM
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stkit.cells import Attached, Attachment, AttachmentSite, Cell, CellSite, attend, mask_keys
+from stkit.cells import Attached, Attachment, AttachmentSite, Cell, CellSite, attend, mask_keys, slices
 from stkit.modules.attention.config import SelfAttentionConfig, SelfAttentionMemoryConfig
 from stkit.modules.attention.self_attention import SelfAttention
 from stkit.modules.attention.self_attention_memory import SelfAttentionMemory, SeparableGates
@@ -240,7 +240,7 @@ class Times(Attachment):
 def run(cell: Cell, steps: int = 2) -> Any:
     state = cell.initial_state(1, 4, 5, dtype=torch.float64)
     carry = cell.initial_carry(1, 4, 5, dtype=torch.float64)
-    depth = [cell.input_depth] if getattr(cell, "input_depth", 0) else []
+    depth = slices(cell.input_depth)
     for t in range(steps):
         out = cell.step(numbers(t, 1, cell.in_channels, *depth, 4, 5), state, carry)
         assert out.state.keys() == state.keys()

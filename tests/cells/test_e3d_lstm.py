@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import stkit
 from stkit.cells import GateBlock
+from stkit.errors import RecipeError
 from stkit.modules.norm.norms import ChannelNorm
 from stkit.stacks import Forecaster, NextFrame
 from stkit.testing.strategies import tensor
@@ -194,12 +195,15 @@ def test_the_window_moves_and_starts_with_zeros() -> None:
 
 
 def test_a_stack_without_a_window_is_told() -> None:
-    forecaster = stkit.build("e3d_lstm", layers=[4, 4])
+    with pytest.raises(RecipeError, match=r"layer 1 \(e3d_lstm\) takes B C 2 H W, but frames are B C H W"):
+        stkit.build("e3d_lstm", layers=[4, 4])
+    cell = E3DLSTM(1, 4)
     with pytest.raises(ValueError, match="the bottom layer of its stack is a frame_window of depth 2"):
-        forecaster(torch.zeros(1, 2, 1, 4, 4), 1)
+        cell.step(torch.zeros(1, 1, 4, 4), cell.initial_state(1, 4, 4), cell.initial_carry(1, 4, 4))
 
 
 def test_a_head_of_another_depth_is_told() -> None:
-    forecaster = stkit.build("e3d_lstm", layers=[WINDOW, 4], head={"depth": 3})
+    with pytest.raises(RecipeError, match=r"reads B C 3 H W, but layer 2 \(e3d_lstm\) hands up B C 2 H W"):
+        stkit.build("e3d_lstm", layers=[WINDOW, 4], head={"depth": 3})
     with pytest.raises(ValueError, match="depths of frame_window, e3d_lstm and conv3d"):
-        forecaster(torch.zeros(1, 2, 1, 4, 4), 1)
+        Conv3dHead(4, 1, depth=3)((torch.zeros(1, 4, 2, 4, 4),))

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from stkit.api import CarryPort, CellConfig, ModuleConfig
+from stkit.api import CarryPort, CellConfig, HeadConfig, ModuleConfig
 from stkit.errors import RecipeError
 from stkit.recipe import load
 from stkit.recipe.dryrun import dry_run
@@ -139,14 +139,50 @@ class Lonely(CellConfig):
         return {"z": CarryPort(reads=width, writes=0)}
 
 
+class Deep(CellConfig):
+    """Works on 3-D fields and carries one."""
+
+    depth: int = 2
+
+    @property
+    def input_depth(self) -> int:
+        return self.depth
+
+    def carry_ports(self, width: int) -> dict[str, CarryPort]:
+        return {"m": CarryPort(reads=width, writes=width, depth=self.depth)}
+
+
+class Lift(CellConfig):
+    """Makes fields 3-D."""
+
+    slots = ("transition",)
+
+    @property
+    def output_depth(self) -> int:
+        return 2
+
+
+class Flatten(HeadConfig):
+    """Reads 3-D fields."""
+
+    everything: bool = False
+
+    @property
+    def input_depth(self) -> int:
+        return 2
+
+    @property
+    def reads_all(self) -> bool:
+        return self.everything
+
+
 def model(*layers: LayerConfig | int, rollout: Any = None, **values: Any) -> ModelConfig:
     made = [layer if isinstance(layer, LayerConfig) else LayerConfig(width=layer) for layer in layers]
-    values = {"cell": Zigzag(name="zigzag"), "transition": None, "patch": 1} | values
+    values = {"cell": Zigzag(name="zigzag"), "transition": None, "patch": 1, "head": None} | values
     return ModelConfig.model_construct(
         name=None,
         variant=None,
         layers=tuple(made),
-        head=None,
         rollout=rollout or NextFrame(name="next_frame"),
         **values,
     )
@@ -204,6 +240,45 @@ def test_what_a_cell_finds_wrong_names_its_layer() -> None:
 def test_a_register_that_nobody_writes() -> None:
     found = refused(model(4, cell=Lonely(name="lonely")), 1)
     assert found == "model.layers.0: layer 1 (lonely) reads the carried memory 'z', which no layer writes"
+
+
+LIFT, DEEP = layer(4, cell=Lift(name="lift")), layer(4, cell=Deep(name="deep"))
+
+
+def test_fields_with_a_depth() -> None:
+    plan(model(LIFT, DEEP, DEEP, head=Flatten(name="flatten")), 1)
+    assert refused(model(DEEP), 1) == "model.layers.0: layer 1 (deep) takes B C 2 H W, but frames are B C H W"
+    assert refused(model(LIFT, 4), 1) == (
+        "model.layers.1: layer 2 (zigzag) takes B C H W, but layer 1 (lift) hands up B C 2 H W"
+    )
+    other = layer(4, cell=Deep(name="deep", depth=3))
+    assert refused(model(LIFT, other), 1) == (
+        "model.layers.1: layer 2 (deep) takes B C 3 H W, but layer 1 (lift) hands up B C 2 H W"
+    )
+
+
+def test_a_carried_memory_keeps_its_depth() -> None:
+    assert refused(model(4, LIFT, DEEP), 1).splitlines() == [
+        "model.layers.0: layer 1 (zigzag) reads the carried memory 'm' as B C H W, but layer 3 hands it on as "
+        "B C 2 H W",
+        "model.layers.2: layer 3 (deep) reads the carried memory 'm' as B C 2 H W, but layer 1 hands it on as B C H W",
+    ]
+
+
+def test_a_head_reads_the_depth_that_arrives() -> None:
+    assert refused(model(4, head=Flatten(name="flatten")), 1) == (
+        "model.head: the head 'flatten' reads B C 2 H W, but layer 1 (zigzag) hands up B C H W"
+    )
+    plain = layer(4, cell=Plain(name="plain"))
+    assert refused(model(plain, LIFT, head=Flatten(name="flatten", everything=True)), 1) == (
+        "model.head: the head 'flatten' reads B C 2 H W, but layer 1 (plain) hands up B C H W"
+    )
+
+
+def test_a_transition_that_takes_no_depth() -> None:
+    assert refused(model(layer(4, cell=Lift(name="lift"), transition=Chain(name="chain"))), 1) == (
+        "model.layers.0: layer 1 (lift) keeps memories B C 2 H W, and the transition 'chain' works on B C H W alone"
+    )
 
 
 def test_a_transition_goes_where_it_is_sent() -> None:

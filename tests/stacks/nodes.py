@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn, sigmoid, tanh
 
 from stkit.api import CarryPort
-from stkit.cells import Cell, Forget, GateBlock, Source, StepOut, Tensors, Transition
+from stkit.cells import Cell, Forget, GateBlock, Source, StepOut, Tensors, Transition, slices
 
 
 class Highway(Cell):
@@ -43,9 +43,10 @@ class Zigzag(Cell):
         self, in_channels: int, width: int, m_in: int, *, transition: Transition | None = None, depth: int = 0
     ) -> None:
         super().__init__()
-        self.in_channels, self.out_channels, self.depth = in_channels, width, depth
+        self.in_channels, self.out_channels = in_channels, width
+        self.input_depth = self.output_depth = depth
         self.transition = Forget() if transition is None else transition
-        self.carry_spec = {"m": CarryPort(reads=m_in, writes=width), **self.transition.carry_spec}
+        self.carry_spec = {"m": CarryPort(reads=m_in, writes=width, depth=depth), **self.transition.carry_spec}
         gates = "i f g m" if self.transition.needs_gate else "i g m"
         self.gates = GateBlock(
             width,
@@ -54,21 +55,12 @@ class Zigzag(Cell):
             dtype=torch.float64,
         )
 
-    def zeros(self, channels: int, batch: int, height: int, width: int, device: object, dtype: object) -> Tensor:
-        depth = [self.depth] if self.depth else []
-        return torch.zeros(batch, channels, *depth, height, width, device=device, dtype=dtype)
-
     def initial_state(
         self, batch: int, height: int, width: int, device: object = None, dtype: object = None
     ) -> Tensors:
-        to = (batch, height, width, device, dtype)
-        own = {name: self.zeros(self.out_channels, *to) for name in "hc"}
-        return {**own, **self.transition.zeros(*to)}
-
-    def initial_carry(
-        self, batch: int, height: int, width: int, device: object = None, dtype: object = None
-    ) -> Tensors:
-        return {"m": self.zeros(self.carry_spec["m"].reads, batch, height, width, device, dtype)}
+        size = (batch, self.out_channels, *slices(self.output_depth), height, width)
+        own = {name: torch.zeros(size, device=device, dtype=dtype) for name in "hc"}
+        return {**own, **self.transition.zeros(batch, height, width, device, dtype)}
 
     def step(self, x: Tensor | None, state: Tensors, carry: Tensors) -> StepOut:
         a = self.gates(x=x, h=state["h"], m=carry["m"])
@@ -122,12 +114,12 @@ class Window(Cell):
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()
         self.in_channels = self.out_channels = channels
-        self.depth = depth
+        self.output_depth = depth
 
     def initial_state(
         self, batch: int, height: int, width: int, device: object = None, dtype: object = None
     ) -> Tensors:
-        size = (batch, self.in_channels, self.depth, height, width)
+        size = (batch, self.in_channels, self.output_depth, height, width)
         return {"frames": torch.zeros(size, device=device, dtype=dtype)}
 
     def step(self, x: Tensor | None, state: Tensors, carry: Tensors) -> StepOut:

@@ -135,6 +135,16 @@ def test_zero_init_is_a_start_only() -> None:
         ),
         ({"name": "predrnn", "layers": [4, 6]}, r"layer 2 \(st_lstm\).*'m' with 6 channels, but layer 1 hands on 4"),
         ({"name": "predrnn", "layers": []}, r"model\.layers"),
+        (
+            {"name": "e3d_lstm", "layers": [4, 4]},
+            r"layers\.0: layer 1 \(e3d_lstm\) takes B C 2 H W, but frames are B C H W",
+        ),
+        ({"name": "e3d_lstm", "head": "conv"}, r"the head 'conv' reads B C H W, but layer 5 \(e3d_lstm\) hands up"),
+        ({"name": "predrnn", "head": "conv3d"}, r"the head 'conv3d' reads B C 2 H W, but layer 4 \(st_lstm\) hands"),
+        (
+            {"name": "e3d_lstm", "transition": {"name": "mim", "layers": [3]}},
+            r"layer 3 \(e3d_lstm\) keeps memories B C 2 H W, and the transition 'mim' works on B C H W alone",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(values: dict[str, Any], message: str) -> None:

@@ -36,6 +36,20 @@ def test_nodes_are_checked_against_those_below() -> None:
         Stack([ConvLSTM(1, 4), ConvLSTM(3, 4)])
 
 
+def test_fields_with_and_without_a_depth_do_not_mix() -> None:
+    with pytest.raises(ValueError, match="node 2 takes B C H W, but node 1 hands up B C 2 H W"):
+        Stack([Window(3, 2), ConvLSTM(3, 4)])
+    with pytest.raises(ValueError, match="node 2 takes B C 3 H W, but node 1 hands up B C 2 H W"):
+        Stack([Window(3, 2), Zigzag(3, 4, 4, depth=3)])
+
+
+def test_a_register_keeps_its_depth() -> None:
+    with pytest.raises(ValueError, match="'m' rises from node 1 as B C H W, but node 3 reads B C 2 H W"):
+        Stack([Zigzag(3, 4, 4), Window(4, 2), Zigzag(4, 4, 4, depth=2)])
+    deep = Stack([Window(3, 2), Zigzag(3, 4, 4, depth=2)])
+    assert deep.initial_state(1, 5, 6).carry["m"].shape == (1, 4, 2, 5, 6)
+
+
 def test_unequal_widths_of_st_lstm_are_refused() -> None:
     with pytest.raises(ValueError, match="'m' rises from node 1 with 4 channels, but node 2 reads 6"):
         Stack([STLSTM(1, 4), STLSTM(4, 6)])

@@ -76,13 +76,13 @@ class E3DLSTM(Cell):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = width
-        self.input_depth = depth
+        self.input_depth = self.output_depth = depth
         self.forget_bias = forget_bias
         self.update_memory = update_memory
         self.plain_memory = memory_transition == "plain"
         self.plain_output = output_gate == "sigmoid"
         self.transition = Recall(width, depth=depth) if transition is None else transition
-        self.carry_spec = {"m": CarryPort(reads=width, writes=width), **self.transition.carry_spec}
+        self.carry_spec = {"m": CarryPort(reads=width, writes=width, depth=depth), **self.transition.carry_spec}
         r = "r" if self.transition.needs_gate else ""
         self.gates = GateBlock(
             width,
@@ -134,17 +134,6 @@ class E3DLSTM(Cell):
             "h": torch.zeros(size, device=device, dtype=dtype),
             "c": torch.zeros(size, device=device, dtype=dtype),
             **self.transition.zeros(batch, height, width, device, dtype),
-        }
-
-    def initial_carry(
-        self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> Tensors:
-        """Zeros ``B C D H W`` for each register that is read."""
-        size = (self.input_depth, height, width)
-        return {
-            name: torch.zeros(batch, port.reads, *size, device=device, dtype=dtype)
-            for name, port in self.carry_spec.items()
-            if port.reads
         }
 
     def step(self, x: Tensor | None, state: Tensors, carry: Tensors) -> StepOut:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from stkit.api import CarryPort, CellConfig, Component, ComponentConfig, ModuleConfig
+from stkit.api import CarryPort, CellConfig, Component, ComponentConfig, HeadConfig, ModuleConfig
 
 NormChoice = Annotated[ComponentConfig, Component("modules", slot="norm")]
 Side = Annotated[int, Field(ge=1)]
@@ -35,9 +35,14 @@ class E3DLSTMConfig(CellConfig):
     output_gate: Literal["double", "sigmoid"] = "double"
     """``sigmoid(tanh(o))`` as released, or ``sigmoid(o)`` as printed."""
 
+    @property
+    def input_depth(self) -> int:
+        """``depth``."""
+        return self.depth
+
     def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
-        """The memory ``m`` comes in and goes out with the layer's width."""
-        return {"m": CarryPort(reads=width, writes=width)}
+        """The memory ``m`` comes in and goes out with the layer's width and the depth."""
+        return {"m": CarryPort(reads=width, writes=width, depth=self.depth)}
 
 
 class FrameWindowConfig(CellConfig):
@@ -45,6 +50,11 @@ class FrameWindowConfig(CellConfig):
 
     depth: int = Field(2, ge=1)
     """Frames in the window, the newest one last; before the first frame there are zeros."""
+
+    @property
+    def output_depth(self) -> int:
+        """``depth``."""
+        return self.depth
 
     def out_channels(self, in_channels: int, width: int) -> int:
         """The input's."""
@@ -58,6 +68,8 @@ class FrameWindowConfig(CellConfig):
 
 class RecallConfig(ModuleConfig):
     """RECALL: attention over past memories in place of the forget gate."""
+
+    takes_depth: ClassVar[bool] = True
 
     tau: int | None = Field(5, ge=1)
     """Past memories that are attended to, the newest ones (the paper names no number); null: all, up to ``maximum``."""
@@ -84,7 +96,7 @@ class RecallConfig(ModuleConfig):
             yield "'pool' and 'region' of recall are two ways to save the same cost: choose one"
 
 
-class Conv3dHeadConfig(ComponentConfig):
+class Conv3dHeadConfig(HeadConfig):
     """One convolution over the whole depth of the top layer's 3-D hidden state."""
 
     depth: int = Field(2, ge=1)
@@ -97,6 +109,11 @@ class Conv3dHeadConfig(ComponentConfig):
     """Start at zero output: with a departure from a baseline the model starts as the baseline."""
     activation: Literal["sigmoid"] | None = None
     """Squash the output, for fields within 0 and 1."""
+
+    @property
+    def input_depth(self) -> int:
+        """``depth``."""
+        return self.depth
 
 
 class RecognitionConfig(ComponentConfig):

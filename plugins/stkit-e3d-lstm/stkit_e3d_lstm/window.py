@@ -35,7 +35,7 @@ class FrameWindow(Cell):
         if not channels:
             raise ValueError("a frame window needs frames, and this stack takes no input")
         self.in_channels = self.out_channels = channels
-        self.depth = depth
+        self.output_depth = depth
         self.carry_spec = {}
 
     @classmethod
@@ -47,7 +47,7 @@ class FrameWindow(Cell):
         self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> Tensors:
         """Zeros for ``frames``: ``B C D H W``."""
-        size = (batch, self.out_channels, self.depth, height, width)
+        size = (batch, self.out_channels, self.output_depth, height, width)
         return {"frames": torch.zeros(size, device=device, dtype=dtype)}
 
     def step(self, x: Tensor | None, state: Tensors, carry: Tensors) -> StepOut:

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stkit.plugin.config import ComponentConfig
+from stkit.plugin.config import HeadConfig
 
 
-class ConvHeadConfig(ComponentConfig):
+class ConvHeadConfig(HeadConfig):
     """One convolution from hidden states to a frame."""
 
     kernel: int = Field(1, ge=1)
@@ -22,3 +22,8 @@ class ConvHeadConfig(ComponentConfig):
     """Start at zero output: with a departure from a baseline the model starts as the baseline."""
     activation: Literal["sigmoid"] | None = None
     """Squash the output, for fields within 0 and 1."""
+
+    @property
+    def reads_all(self) -> bool:
+        """As ``reads`` says."""
+        return self.reads == "all"
