@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Config(BaseModel):
@@ -89,14 +90,43 @@ class HeadConfig(ComponentConfig):
         return False
 
 
+_SPAN = re.compile(r"[1-9][0-9]*\.\.([1-9][0-9]*)?")
+LayerSpan = Annotated[str, Field(json_schema_extra={"pattern": f"^{_SPAN.pattern}$"})]
+"""``2..3``, or ``2..`` up to the top."""
+
+
+def span(layers: str) -> tuple[int, int | None]:
+    """First and last layer of a :data:`LayerSpan`; None: the top one."""
+    first, _, last = layers.partition("..")
+    return int(first), int(last) if last else None
+
+
 class ModuleConfig(ComponentConfig):
     """Configuration of a module for a slot."""
 
     takes_depth: ClassVar[bool] = False
     """It also works in cells on ``B C D H W``, not on ``B C H W`` alone."""
 
-    layers: tuple[int, ...] | None = None
-    """Layers (1 is the bottom one) that get the module; null: every layer whose cell has the slot."""
+    layers: tuple[int, ...] | LayerSpan | None = None
+    """Layers that get the module (1 is the bottom one): a list such as ``[2, 3]``, or a span such as ``2..3``, or
+    ``2..`` up to the top; null: every layer. A span, and null, pass over layers whose cell has not the slot."""
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _list_or_span(cls, value: Any) -> Any:
+        if value is None or isinstance(value, list | tuple):
+            return value
+        first, last = span(value) if isinstance(value, str) and _SPAN.fullmatch(value) else (1, 0)
+        if last is not None and last < first:
+            raise ValueError("should be a list such as [2, 3], or a span such as 2..3 or 2..")
+        return value
+
+    def stands_in(self, layer: int) -> bool:
+        """Whether ``layers`` names this layer, counted from 1."""
+        if not isinstance(self.layers, str):
+            return self.layers is None or layer in self.layers
+        first, last = span(self.layers)
+        return first <= layer and (last is None or layer <= last)
 
     def carry_ports(self, width: int) -> Mapping[str, CarryPort]:
         """The carried registers the module reads and writes in a cell of ``width`` hidden channels."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from stkit.plugin.config import CarryPort, CellConfig, HeadConfig, ModuleConfig, axes
+from stkit.plugin.config import CarryPort, CellConfig, HeadConfig, ModuleConfig, axes, span
 from stkit.recipe.problem import Problem, refuse
 from stkit.recipe.sections.model import EncoderForecaster, ModelConfig
 from stkit.recipe.tree import Path
@@ -87,7 +87,7 @@ def _transition(model: ModelConfig, place: int, cell: CellConfig) -> ModuleConfi
     chosen = model.transition
     if chosen is None or "transition" not in cell.slots:
         return None
-    return chosen if chosen.layers is None or place + 1 in chosen.layers else None
+    return chosen if chosen.stands_in(place + 1) else None
 
 
 def _ports(cell: CellConfig, transition: ModuleConfig | None, width: int) -> dict[str, CarryPort]:
@@ -202,14 +202,17 @@ def _slot_problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[
     if chosen is None:
         return
     at: Path = ("model", "transition")
-    for number in chosen.layers or ():
-        if not 1 <= number <= count:
+    listed = isinstance(chosen.layers, tuple)
+    said = span(chosen.layers) if isinstance(chosen.layers, str) else chosen.layers or ()
+    for number in said:
+        if number is not None and not 1 <= number <= count:
             yield (*at, "layers"), f"there is no layer {number}; the layers are 1 to {count}"
-        elif "transition" not in nodes[number - 1].cell.slots:
+        elif number is not None and listed and "transition" not in nodes[number - 1].cell.slots:
             name = nodes[number - 1].cell.name
             yield (*at, "layers"), f"the cell {name!r} of layer {number} has no slot for a transition"
-    if chosen.layers is None and not any("transition" in node.cell.slots for node in nodes):
-        names = " and ".join(sorted({repr(node.cell.name) for node in nodes}))
+    meant = [node.cell for node in nodes if chosen.stands_in(node.layer)]
+    if not listed and meant and not any("transition" in cell.slots for cell in meant):
+        names = " and ".join(sorted({repr(cell.name) for cell in meant}))
         yield at, f"no layer takes a transition: {names} has no slot for one"
 
 

@@ -39,6 +39,15 @@ SENSE = {
     "model.transition.name=forget": None,
     "model.transition={name: forget, layers: [3]}": "model.transition.layers: there is no layer 3; "
     "the layers are 1 to 2",
+    "model.transition={name: forget, layers: 2..}": None,
+    "model.transition={name: forget, layers: 1..3}": "model.transition.layers: there is no layer 3; "
+    "the layers are 1 to 2",
+    "model.transition={name: forget, layers: 3..}": "model.transition.layers: there is no layer 3; "
+    "the layers are 1 to 2",
+    "model.transition={name: forget, layers: 2..1}": "model.transition.layers: should be a list such as [2, 3], or a "
+    "span such as 2..3 or 2..; received '2..1'",
+    "model.transition={name: forget, layers: 2}": "model.transition.layers: should be a list such as [2, 3], or a "
+    "span such as 2..3 or 2..; received 2",
     "train.sampling={name: reverse_scheduled, first_step: 9, second_step: 3}": "train.sampling.second_step: comes "
     "before first_step (9)",
     "train.accumulate=9": "train.accumulate: is more than the 8 windows of a batch",
@@ -286,6 +295,12 @@ def test_a_transition_goes_where_it_is_sent() -> None:
     nodes = plan(model(4, 4, 4, transition=chain), 1)
     assert [node.transition for node in nodes] == [None, chain, chain]
     assert [dict(node.carry_in) for node in nodes] == [{"m": 4}, {"m": 4}, {"m": 4, "D": 4}], "D lives for one step"
+    for layers, expected in (("2..", [None, chain, chain]), ("1..2", [chain, chain, None])):
+        spanning = Chain(name="chain", layers=layers)
+        nodes = plan(model(4, 4, 4, transition=spanning), 1)
+        assert [node.transition for node in nodes] == [each and spanning for each in expected]
+    passing = plan(model(4, layer(4, cell=Plain(name="plain")), 4, transition=Chain(name="chain", layers="2..")), 1)
+    assert [node.transition is None for node in passing] == [True, True, False], "a span passes over it"
     everywhere = plan(model(4, layer(4, cell=Plain(name="plain")), transition=Chain(name="chain")), 1)
     assert [node.transition is None for node in everywhere] == [False, True]
 
@@ -305,6 +320,9 @@ def test_transitions_that_cannot_be() -> None:
         model(4, plain, transition=Chain(name="chain", layers=(2,))), 1
     )
     assert refused(model(plain, transition=Chain(name="chain")), 1) == (
+        "model.transition: no layer takes a transition: 'plain' has no slot for one"
+    )
+    assert refused(model(4, plain, transition=Chain(name="chain", layers="2..")), 1) == (
         "model.transition: no layer takes a transition: 'plain' has no slot for one"
     )
     here = layer(4, cell=Plain(name="plain"), transition=Chain(name="chain"))

@@ -25,11 +25,11 @@ AS_PRINTED: dict[str, Any] = {**PRINTED, "source": "input", "recurrence": "paper
 
 
 def network(cell: dict[str, Any], transition: dict[str, Any]) -> dict[str, Any]:
-    """Four layers of one cell, the upper three of them with MIM."""
+    """Four layers of one cell, all but the bottom one with MIM, as with any other number of ``layers``."""
     return {
         "cell": {"kernel": 5, **cell},
         "layers": [64, 64, 64, 64],
-        "transition": {"name": "mim", "layers": [2, 3, 4], "kernel": 5, **transition},
+        "transition": {"name": "mim", "layers": "2..", "kernel": 5, **transition},
         "head": {"name": "conv", "kernel": 1, "bias": True, "reads": "top"},
         "rollout": {"name": "next_frame"},
     }

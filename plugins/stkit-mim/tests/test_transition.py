@@ -219,6 +219,35 @@ def test_mim_star_is_the_causal_lstm_with_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["mim", "mim_star"])
+@pytest.mark.parametrize("layers", [[2, 2], [2, 2, 2, 2], [2] * 6])
+def test_all_layers_but_the_bottom_one_whatever_their_number(name: str, layers: list[int]) -> None:
+    nodes = build(name, "standard", layers=layers).network.stack.nodes
+    assert [isinstance(node.transition, MIM) for node in nodes] == [False] + [True] * (len(layers) - 1)
+
+
+def test_one_layer_alone_has_none_for_it() -> None:
+    with pytest.raises(UsageError, match=r"transition\.layers: there is no layer 2; the layers are 1 to 1"):
+        build("mim", "standard", layers=[3])
+    (node,) = build("mim", "standard", layers=[3], transition={"layers": [1]}).network.stack.nodes
+    assert isinstance(node.transition, MIM)
+
+
+def test_names_of_parameters_are_those_of_checkpoints() -> None:
+    """A change here breaks every checkpoint: it must be meant."""
+    names = [name for name in build("mim", "standard").state_dict() if ".transition." in name]
+    per_source = [f"gates.{part}" for part in ("kernels", "biases", "norms")]
+    unit = [f"{part}.{source}" for part in per_source for source in ("signal", "returning")]
+    unit = [name + end for name in unit for end in ((".weight", ".bias") if "norms" in name else ("",))]
+    unit += [f"peep_{gate}.weight" for gate in "ifo"]
+    assert sorted(names) == sorted(
+        f"network.stack.nodes.{node}.transition.{half}.{name}"
+        for node in (1, 2, 3)
+        for half in ("mim_n", "mim_s")
+        for name in unit
+    )
+
+
+@pytest.mark.parametrize("name", ["mim", "mim_star"])
 @pytest.mark.parametrize("variant", ["standard", "paper"])
 def test_the_weights_fit_any_grid(name: str, variant: str) -> None:
     forecaster = stkit.build(name, variant=variant, in_channels=2, patch=2, dtype=torch.float64, **SMALL)
