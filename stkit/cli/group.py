@@ -17,7 +17,7 @@ class LazyGroup(click.RichGroup):
     """Commands of a static map, and after them the plugins'.
 
     Args:
-        summaries: for each command its line in the help; the module of ``list`` is ``stkit.cli.commands.list``.
+        summaries: for each command its line in the help.
     """
 
     def __init__(self, *args: Any, summaries: Mapping[str, str], **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ class LazyGroup(click.RichGroup):
             summary = self.summaries.get(cmd_name) or _plugin_commands()[cmd_name].summary
             return click.RichCommand(name=cmd_name, short_help=summary, help=summary)
         if cmd_name in self.summaries:
-            command: click.Command = import_module(f"{PACKAGE}.{cmd_name}").command
+            command: click.Command = import_module(module_of(cmd_name)).command
             return command
         spec = _plugin_commands().get(cmd_name)
         return None if spec is None else _load(spec)
@@ -59,6 +59,11 @@ class LazyGroup(click.RichGroup):
             super().format_help(ctx, formatter)
         finally:
             self._listing = False
+
+
+def module_of(command: str) -> str:
+    """Where a built-in command is: ``new-plugin`` in ``stkit.cli.commands.new_plugin``."""
+    return f"{PACKAGE}.{command.replace('-', '_')}"
 
 
 def _plugin_commands() -> dict[str, Any]:

@@ -29,6 +29,7 @@ SUMMARIES = {
     "schema": "Print the JSON schema of recipes, for editors",
     "cp": "Copy a shipped recipe, to change it",
     "plugins": "Show the plugins that were loaded, and those that were not and why",
+    "new-plugin": "Write the package of a plugin of your own, to start from",
     "doctor": "Check this installation",
     "completion": "Print the shell completion script",
 }
@@ -40,7 +41,7 @@ click.rich_click.COMMAND_GROUPS = {
     "stkit": [
         {"name": "Train and score", "commands": ["recipe", "resume", "eval", "predict", "report", "import", "runs"]},
         {"name": "Choose and check", "commands": ["list", "info", "validate", "schema", "cp"]},
-        {"name": "This installation", "commands": ["plugins", "doctor", "completion"]},
+        {"name": "This installation", "commands": ["plugins", "new-plugin", "doctor", "completion"]},
     ]
 }
 

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import pytest
 
+from stkit.cli.group import module_of
 from stkit.cli.main import SUMMARIES
 
 HEAVY = ("torch", "timm", "accelerate", "xarray", "matplotlib", "torchmetrics", "torchvision", "numpy", "h5netcdf")
@@ -28,6 +29,7 @@ LIGHT = [
     ["info", "predrnn-sst", "--no-build"],
     ["runs"],
     ["completion", "bash"],
+    ["new-plugin", "my-idea", "--dry-run"],
     ["no-such-command"],
     *([name, "--help"] for name in SUMMARIES),
 ]
@@ -58,7 +60,7 @@ def test_completion_imports_none_either() -> None:
 
 @pytest.mark.parametrize("name", SUMMARIES)
 def test_the_static_map_is_in_step_with_the_modules(name: str) -> None:
-    command = import_module(f"stkit.cli.commands.{name}").command
+    command = import_module(module_of(name)).command
     assert command.help
     assert "Example" in command.help, "every help has an example"
     assert f"stkit {name}" in command.help

@@ -1,0 +1,1 @@
+"""The cell conv_gru for stkit."""
