@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -150,13 +151,15 @@ def validated(training: Training, display: ProgressDisplay, context: CallbackCon
     if not len(training.data.validation):
         return False
     start = time.monotonic()
-    loss = validate(training)
+    terms = validate(training)
+    loss = math.fsum(terms.values())
     best = training.best.update(loss, training.step, training.recipe.train.early_stopping)
     if training.accelerator.is_main_process:
         training.run.append_metrics(
             step=training.step,
             kind="validation",
             loss=loss,
+            terms=terms,
             best=best,
             seconds=round(display.seconds, 3),
             validation_seconds=round(time.monotonic() - start, 3),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,8 +12,8 @@ from stkit.train.setup import Training, on_device
 
 
 @torch.no_grad()
-def validate(training: Training) -> float:
-    """Mean loss of free-running forecasts over all validation windows; the same on every process.
+def validate(training: Training) -> dict[str, float]:
+    """Mean terms of the loss of free-running forecasts over all validation windows; the same on every process.
 
     Each process takes every ``world``-th window, none twice, and sums are added up, so that the result does not depend
     on the number of processes (but for rounding).
@@ -38,8 +37,8 @@ def validate(training: Training) -> float:
     model.train(were_training[0])
     loss.train(were_training[1])
     reduced: list[float] = total(accelerator, sums).tolist()
-    parts = zip(reduced[: len(names)], reduced[len(names) :], strict=True)
-    return math.fsum(value / max(count, 1.0) for value, count in parts)
+    parts = zip(names, reduced[: len(names)], reduced[len(names) :], strict=True)
+    return {name: value / max(count, 1.0) for name, value, count in parts}
 
 
 def collate(samples: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -292,7 +292,7 @@ def test_averaged_weights_are_what_is_evaluated(recipe, tmp_path):
     training = assemble(recipe(changes), make_accelerator())
     training.ema.module.load_state_dict(_part(saved, "ema"))
     best = json.loads((done.run.checkpoints / "best.json").read_text())
-    assert validate(training) == best["loss"]
+    assert validate(training) == {"mse": best["loss"]}
 
 
 def _part(saved, part):
@@ -307,7 +307,7 @@ def test_validation_is_the_loss_of_free_running_forecasts(recipe):
         context = torch.cat([sample["frames"], sample["known"]], dim=1)[None, :3]
         forecast = training.objective.forecaster(context, 2, known=sample["known"][None, 3:])
         errors.append((forecast[0] - sample["frames"][3:]).square()[sample["valid"][3:]])
-    assert validate(training) == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
+    assert validate(training) == pytest.approx({"mse": torch.cat(errors).mean().item()}, rel=1e-5)
 
 
 def test_callbacks_are_called_and_may_stop(recipe, tmp_path, site):
