@@ -37,7 +37,7 @@ FILES = {
 }
 """Every file of the template and what it is for. Said one by one: caches beside them are no part of it."""
 
-_LONGEST = 24
+_LONGEST = 23
 """Characters of a name, with which no line of the template grows longer than its formatter lets it."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _PLACEHOLDER = re.compile(r"stkit-convgru|convgru-sst|convgru|conv_gru|ConvGru")

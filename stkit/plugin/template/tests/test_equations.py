@@ -32,7 +32,7 @@ def sigmoid(a):
 )
 def test_a_step_is_the_equations(seed, batch, in_channels, width, kernel):
     torch.manual_seed(seed)
-    mine = cell.ConvGruCell(in_channels, width, kernel=kernel, dtype=torch.float64)
+    mine = cell.ConvGruCell(in_channels, width, kernel=kernel).double()
     for weight in mine.parameters():
         torch.nn.init.normal_(weight)
     x = torch.randn(batch, in_channels, 4, 5, dtype=torch.float64)

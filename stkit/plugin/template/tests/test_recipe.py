@@ -14,6 +14,7 @@ def test_the_recipe_names_the_cell():
 
 def test_the_architecture_forecasts():
     forecaster = stkit.build("convgru", layers=[4, 4])
-    assert any(isinstance(part, cell.ConvGruCell) for part in forecaster.modules())
+    kinds = [type(part) for part in forecaster.modules()]
+    assert kinds.count(cell.ConvGruCell) == 2
     forecast = forecaster(torch.zeros(2, 3, 1, 6, 8), horizon=4)
     assert forecast.shape == (2, 4, 1, 6, 8)
