@@ -1,6 +1,6 @@
 """Everything a plugin's manifest and configuration may import. Imports no torch."""
 
-from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, HeadConfig, ModuleConfig
+from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, DatasetConfig, HeadConfig, ModuleConfig
 from stkit.plugin.hookspecs import hookimpl
 from stkit.plugin.specs import (
     CallbackSpec,
@@ -29,6 +29,7 @@ __all__ = [
     "Component",
     "ComponentConfig",
     "Config",
+    "DatasetConfig",
     "DatasetSpec",
     "ExporterSpec",
     "HeadConfig",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stkit.data.calendar import Times, check_times, step_name, typical_step
+from stkit.data.optimum import Optimum
 from stkit.errors import DataError
 
 Fields = NDArray[np.float32]
@@ -115,6 +116,10 @@ class FieldSource(ABC):
     @abstractmethod
     def read(self, start: int, stop: int) -> Fields:
         """The steps ``start`` to ``stop`` (exclusive) in physical units: ``T C H W``, NaN where there is no value."""
+
+    def optimum(self) -> Optimum | None:
+        """The best possible forecast; None where the law of the fields is not known, as of everything measured."""
+        return None
 
     @property
     def latitude(self) -> NDArray[np.float64] | None:

@@ -47,6 +47,14 @@ class ComponentConfig(Config):
     """The component's registered name, ``name`` or ``plugin/name``."""
 
 
+class DatasetConfig(ComponentConfig):
+    """Configuration of a data set that says more of itself than its fields; a plain component's does as well."""
+
+    optimum_known: ClassVar[bool] = False
+    """The law of the fields is known, so that a recipe may name the baseline ``optimal``: the source then gives its
+    :meth:`stkit.data.source.FieldSource.optimum`."""
+
+
 class CellConfig(ComponentConfig):
     """Configuration of a cell. The width is not in it: it belongs to the layer."""
 
