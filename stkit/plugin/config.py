@@ -98,6 +98,17 @@ class HeadConfig(ComponentConfig):
         return False
 
 
+class NonStationaryConfig(ComponentConfig):
+    """Configuration of a module for the slot ``nonstationary``."""
+
+    sets_level: ClassVar[bool] = True
+    """It says around which level the next frame lies, so that ``data.departure_from`` has no meaning beside it."""
+
+    def problems(self, *, input_steps: int) -> Iterable[str]:
+        """What does not fit a model that is given ``input_steps`` frames, each as one sentence."""
+        return ()
+
+
 _SPAN = re.compile(r"[1-9][0-9]*\.\.([1-9][0-9]*)?")
 LayerSpan = Annotated[str, Field(json_schema_extra={"pattern": f"^{_SPAN.pattern}$"})]
 """``2..3``, or ``2..`` up to the top."""
