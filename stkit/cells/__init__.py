@@ -1,7 +1,8 @@
 """Cells: the interface, and the blocks that the papers' cells share."""
 
+from stkit.cells import observe
 from stkit.cells.attached import Attached, Attachment, AttachmentSite
-from stkit.cells.attend import KeyMask, attend, mask_keys
+from stkit.cells.attend import KeyMask, attend, attention_weights, mask_keys
 from stkit.cells.base import (
     Cell,
     CellSite,
@@ -40,8 +41,10 @@ __all__ = [
     "Transition",
     "TransitionSite",
     "attend",
+    "attention_weights",
     "build_peephole",
     "mask_keys",
+    "observe",
     "sequence",
     "slices",
     "use_engine",

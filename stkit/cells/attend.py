@@ -42,6 +42,27 @@ def attend(
     return found if seen is None else torch.where(seen, found, torch.zeros_like(found))
 
 
+def attention_weights(
+    queries: Float[Tensor, "B K C"],
+    keys: Float[Tensor, "B M C"],
+    allowed: Bool[Tensor, "_ M"] | Bool[Tensor, "_ K M"] | None = None,
+) -> Float[Tensor, "B K M"]:
+    """The weights with which :func:`attend` sees its values, for a few queries, to be looked at.
+
+    Args:
+        queries: a few of them, because the result holds a weight for each pair.
+        keys: all of them.
+        allowed: False where a key is never seen, by any query or by each; None: all are. A query that may see nothing
+            has no weights but zeros. The first axis may be 1.
+    """
+    scores = queries @ keys.transpose(1, 2)
+    if allowed is None:
+        return scores.softmax(dim=2)
+    seen = allowed if allowed.ndim == 3 else allowed[:, None]
+    weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=2)
+    return torch.where(seen, weights, torch.zeros_like(weights))  # no NaN where nothing may be seen
+
+
 class KeyMask(nn.Module):
     """Which cells of the grid may be attended to. All may, until :func:`mask_keys` says otherwise.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stkit.cells import observe
 from stkit.cells.base import Tensors, Transition, TransitionSite
 from stkit.modules.transition.config import ForgetConfig
 
@@ -38,7 +39,7 @@ class Forget(Transition):
         """
         if gate is None:
             raise ValueError("the forget gate needs its pre-activation")
-        return torch.sigmoid(gate + self.bias) * c, state, carry
+        return observe.gate(self, "C", torch.sigmoid(gate + self.bias)) * c, state, carry
 
     def extra_repr(self) -> str:
         """The bias, for ``print(model)``."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stkit.cells import observe
 from stkit.cells.base import Cell, Tensors
 from stkit.plugin.config import CarryPort, axes
 
@@ -104,7 +105,9 @@ class Stack(nn.Module):
             ys.append(out.y)
             aux.append(out.aux)
         returned = {name: carry[name] for name in self.returning}
-        return StackOut(ys[-1], tuple(ys), StackState(tuple(states), returned), tuple(aux))
+        stepped = StackOut(ys[-1], tuple(ys), StackState(tuple(states), returned), tuple(aux))
+        observe.step(self, stepped)
+        return stepped
 
     def _node(self, place: int) -> Cell:
         node = self.nodes[place]

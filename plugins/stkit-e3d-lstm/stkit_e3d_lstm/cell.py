@@ -19,7 +19,18 @@ import torch
 from torch import Tensor, sigmoid, tanh
 
 from stkit.api import CarryPort
-from stkit.cells import Cell, CellSite, GateBlock, NormFactory, Source, StepOut, Tensors, Transition, TransitionSite
+from stkit.cells import (
+    Cell,
+    CellSite,
+    GateBlock,
+    NormFactory,
+    Source,
+    StepOut,
+    Tensors,
+    Transition,
+    TransitionSite,
+    observe,
+)
 from stkit_e3d_lstm.config import E3DLSTMConfig, RecallConfig
 from stkit_e3d_lstm.recall import Recall
 
@@ -154,7 +165,8 @@ class E3DLSTM(Cell):
         c = keep + sigmoid(a["i"]) * tanh(a["g"])
 
         staying = m if self.plain_memory else tanh(a["m'"])
-        new_m = sigmoid(a["f'"] + self.forget_bias) * staying + sigmoid(a["i'"]) * tanh(a["g'"])
+        forget = observe.gate(self, "M", sigmoid(a["f'"] + self.forget_bias))
+        new_m = forget * staying + sigmoid(a["i'"]) * tanh(a["g'"])
 
         o = a["o"] + self.output(c=c, m=new_m)["o"]
         h = sigmoid(o if self.plain_output else tanh(o)) * tanh(self.fusion(memory=(c, new_m))["h"])

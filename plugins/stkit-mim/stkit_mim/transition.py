@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from stkit.api import CarryPort
-from stkit.cells import NormFactory, NormSite, Tensors, Transition, TransitionSite
+from stkit.cells import NormFactory, NormSite, Tensors, Transition, TransitionSite, observe
 from stkit_mim.config import MIMConfig
 from stkit_mim.units import Parts, PrintedUnit, ReleasedUnit, Unit
 
@@ -88,11 +88,11 @@ class MIM(Transition):
         self.mim_n: Unit
         self.mim_s: Unit
         if recurrence == "released":
-            self.mim_n = ReleasedUnit(read, width, parts, peephole=peephole, grid=grid)
-            self.mim_s = ReleasedUnit(width, width, parts, peephole=peephole, grid=grid)
+            self.mim_n = ReleasedUnit(read, width, parts, peephole=peephole, grid=grid, memory="N")
+            self.mim_s = ReleasedUnit(width, width, parts, peephole=peephole, grid=grid, memory="S")
         else:
-            self.mim_n = PrintedUnit(read, width, parts, output_reads_returning=False)
-            self.mim_s = PrintedUnit(width, width, parts, output_reads_returning=True)
+            self.mim_n = PrintedUnit(read, width, parts, output_reads_returning=False, memory="N")
+            self.mim_s = PrintedUnit(width, width, parts, output_reads_returning=True, memory="S")
         if initial_range is not None:
             _start_within(initial_range, self.mim_n)
 
@@ -158,6 +158,7 @@ class MIM(Transition):
         seen = state["seen"] > 0
         d, n = self.mim_n(change, state["D"] if self.returns_d else state["N"], state["N"])
         d, new["N"] = torch.where(seen, d, torch.zeros_like(d)), torch.where(seen, n, state["N"])
+        observe.signals(self, change, d)
         if self.returns_d:
             new["D"] = d
         kept, new["S"] = self.mim_s(d, c, state["S"])

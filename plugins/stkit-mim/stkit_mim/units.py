@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn, sigmoid, tanh
 
-from stkit.cells import GateBlock, NormFactory, Source, build_peephole
+from stkit.cells import GateBlock, NormFactory, Source, build_peephole, observe
 
 
 class Parts(NamedTuple):
@@ -27,7 +27,13 @@ class Parts(NamedTuple):
 
 
 class Unit(nn.Module):
-    """``(signal, returning, memory) -> (output, new memory)``."""
+    """``(signal, returning, memory) -> (output, new memory)``.
+
+    Attributes:
+        memory: its name in the equations, ``N`` or ``S``.
+    """
+
+    memory: Literal["N", "S"]
 
     def forward(self, signal: Tensor, returning: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Output and new memory, ``B C H W`` both.
@@ -56,6 +62,7 @@ class ReleasedUnit(Unit):
         parts: kernel, bias, forget bias and norm.
         peephole: ``channel``, ``pixel`` or ``none``.
         grid: height and width, for peepholes per pixel.
+        memory: its name in the equations.
     """
 
     def __init__(
@@ -66,8 +73,10 @@ class ReleasedUnit(Unit):
         *,
         peephole: Literal["channel", "pixel", "none"],
         grid: tuple[int, int] | None,
+        memory: Literal["N", "S"],
     ) -> None:
         super().__init__()
+        self.memory = memory
         self.forget_bias = parts.forget_bias
         self.gates = GateBlock(
             width,
@@ -86,7 +95,7 @@ class ReleasedUnit(Unit):
         """The equations above."""
         a = self.gates(signal=signal, returning=returning)
         i = sigmoid(self.peep_i(a["i"], memory))
-        f = sigmoid(self.peep_f(a["f"], memory) + self.forget_bias)
+        f = observe.gate(self, self.memory, sigmoid(self.peep_f(a["f"], memory) + self.forget_bias))
         memory = f * memory + i * tanh(a["g"])
         o = sigmoid(self.peep_o(a["o"], memory))
         return o * tanh(memory), memory
@@ -108,10 +117,14 @@ class PrintedUnit(Unit):
         width: channels of all else.
         parts: kernel, bias, forget bias and norm.
         output_reads_returning: whether ``Wro * r`` is there.
+        memory: its name in the equations.
     """
 
-    def __init__(self, in_channels: int, width: int, parts: Parts, *, output_reads_returning: bool) -> None:
+    def __init__(
+        self, in_channels: int, width: int, parts: Parts, *, output_reads_returning: bool, memory: Literal["N", "S"]
+    ) -> None:
         super().__init__()
+        self.memory = memory
         self.forget_bias = parts.forget_bias
         o = "o" if output_reads_returning else ""
         self.gates = GateBlock(
@@ -136,6 +149,7 @@ class PrintedUnit(Unit):
     def forward(self, signal: Tensor, returning: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The equations above."""
         a = self.gates(signal=signal, returning=returning)
-        memory = sigmoid(a["f"] + self.forget_bias) * memory + sigmoid(a["i"]) * tanh(a["g"])
+        f = observe.gate(self, self.memory, sigmoid(a["f"] + self.forget_bias))
+        memory = f * memory + sigmoid(a["i"]) * tanh(a["g"])
         o = sigmoid(a["o"] + self.output(memory=memory)["o"])
         return o * tanh(memory), memory

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, sigmoid, tanh
 
 from stkit.api import CarryPort
-from stkit.cells import Cell, CellSite, Forget, GateBlock, NormFactory, Source, StepOut, Tensors, Transition
+from stkit.cells import Cell, CellSite, Forget, GateBlock, NormFactory, Source, StepOut, Tensors, Transition, observe
 from stkit_predrnn.config import STLSTMConfig
 
 Bias = Literal["none", "gate", "source"]
@@ -139,7 +139,7 @@ class STLSTM(Cell):
         c = keep + delta_c
 
         delta_m = sigmoid(a["i'"]) * tanh(a["g'"])
-        m = sigmoid(a["f'"] + self.forget_bias) * m + delta_m
+        m = observe.gate(self, "M", sigmoid(a["f'"] + self.forget_bias)) * m + delta_m
 
         o = sigmoid(a["o"] if self.output is None else a["o"] + self.output(memory=(c, m))["o"])
         h = o * tanh(self.fusion(memory=(c, m))["h"])

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, sigmoid, tanh
 
 from stkit.api import CarryPort
-from stkit.cells import Cell, CellSite, Forget, GateBlock, NormFactory, Source, StepOut, Tensors, Transition
+from stkit.cells import Cell, CellSite, Forget, GateBlock, NormFactory, Source, StepOut, Tensors, Transition, observe
 from stkit_predrnnpp.config import CausalLSTMConfig
 from stkit_predrnnpp.start import start_within
 
@@ -146,7 +146,7 @@ class CausalLSTM(Cell):
 
         after = self.temporal(c=c)
         w3 = before["w3"] if self.cascaded is None else self.cascaded(m=m)["w3"]
-        forget = sigmoid(before["f'"] + after["f'"] + self.forget_bias)
+        forget = observe.gate(self, "M", sigmoid(before["f'"] + after["f'"] + self.forget_bias))
         delta_m = sigmoid(before["i'"] + after["i'"]) * tanh(_sum("g'", before, after))
         m = forget * tanh(w3) + delta_m
 

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, sigmoid, tanh
 
-from stkit.cells import Cell, CellSite, GateBlock, NormFactory, Source, StepOut, Tensors
+from stkit.cells import Cell, CellSite, GateBlock, NormFactory, Source, StepOut, Tensors, observe
 from stkit_predrnnpp.config import GHUConfig
 from stkit_predrnnpp.start import start_within
 
@@ -94,5 +94,5 @@ class GHU(Cell):
         z = state["z"]
         gates = self.gates(x=x, z=z)
         switch = sigmoid(gates["s"])
-        z = switch * tanh(gates["p"]) + (1 - switch) * z
+        z = switch * tanh(gates["p"]) + observe.gate(self, "Z", 1 - switch) * z
         return StepOut(z, {"z": z}, carry, {})

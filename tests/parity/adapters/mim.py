@@ -81,7 +81,7 @@ def mim_n(golden: Golden) -> None:
         kernel.shape[0], "source", 1.0, channel_norm(scope + "input_to_states" in theirs), None, torch.float64
     )
     grid = (gains.shape[0], gains.shape[1])
-    ours = ReleasedUnit(kernel.shape[2], gains.shape[2], parts, peephole="pixel", grid=grid)
+    ours = ReleasedUnit(kernel.shape[2], gains.shape[2], parts, peephole="pixel", grid=grid, memory="N")
     places = prefixed(mim.unit_places(ours), scope, "")
     fill(ours, places, theirs)
     batch = golden.take("in.0.x").shape[0]
