@@ -5,6 +5,9 @@ Axes: ``B`` batch, ``N`` queries, ``M`` keys, ``C`` channels, ``H`` height, ``W`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -75,16 +78,18 @@ class KeyMask(nn.Module):
         super().__init__()
         self.register_buffer("valid", None, persistent=False)
 
-    def forward(self, height: int, width: int) -> Bool[Tensor, "H W"] | None:
-        """The mask of a grid of this size; None: every cell may be attended to.
+    def forward(self, height: int, width: int) -> Bool[Tensor, "B H W"] | None:
+        """The mask of a grid of this size, one for all samples (``B`` is 1) or one for each; None: nothing is masked.
 
         Raises:
             ValueError: if the mask belongs to another grid.
         """
-        if self.valid is not None and tuple(self.valid.shape) != (height, width):
-            given = " x ".join(str(side) for side in self.valid.shape)
+        if self.valid is None:
+            return None
+        if tuple(self.valid.shape[-2:]) != (height, width):
+            given = " x ".join(str(side) for side in self.valid.shape[-2:])
             raise ValueError(f"the attention's mask belongs to a grid of {given}, received {height} x {width}")
-        return self.valid
+        return self.valid if self.valid.ndim == 3 else self.valid[None]
 
 
 def mask_keys(module: nn.Module, valid: Tensor | None) -> None:
@@ -92,16 +97,35 @@ def mask_keys(module: nn.Module, valid: Tensor | None) -> None:
 
     Args:
         module: a cell, a stack or a whole model.
-        valid: bool ``H W`` in the grid of the model's cells, counted in patches; None: every cell may be attended to.
+        valid: bool ``H W`` in the grid of the model's cells, counted in patches, or ``B H W`` where samples differ;
+            None: every cell may be attended to.
 
     Raises:
         ValueError: if the mask is not one bool for each cell.
     """
-    if valid is not None and (valid.dtype != torch.bool or valid.ndim != 2):
-        raise ValueError(f"a mask is bool with the axes H W, received {valid.dtype} {tuple(valid.shape)}")
-    for part in module.modules():
-        if isinstance(part, KeyMask):
-            part.valid = valid
+    if valid is not None and (valid.dtype != torch.bool or valid.ndim not in (2, 3)):
+        raise ValueError(f"a mask is bool with the axes H W or B H W, received {valid.dtype} {tuple(valid.shape)}")
+    for mask in _masks(module):
+        mask.valid = valid
+
+
+@contextmanager
+def masked_keys(module: nn.Module, valid: Tensor | None) -> Iterator[None]:
+    """:func:`mask_keys` for as long as the context lasts, then everything is as before; None changes nothing."""
+    if valid is None:
+        yield
+        return
+    before = [(mask, mask.valid) for mask in _masks(module)]
+    mask_keys(module, valid)
+    try:
+        yield
+    finally:
+        for mask, previous in before:
+            mask.valid = previous
+
+
+def _masks(module: nn.Module) -> list[KeyMask]:
+    return [part for part in module.modules() if isinstance(part, KeyMask)]
 
 
 def _fused(tokens: Tensor, width: int) -> Tensor:

@@ -98,7 +98,8 @@ class TrainedForecaster:
             ahead = self.pipeline.target_times(when, horizon)
         known = self._known(ahead, fields.shape[0], horizon)
         base = self.pipeline.base(fields, when, horizon, ahead)
-        said = self.forecaster(self._inputs(fields, when), horizon, known=known, base=base)
+        inside, valid = self._inputs(fields, when)
+        said = self.forecaster(inside, horizon, known=known, base=base, valid=valid)
         return self.pipeline.inverse(said, ahead)
 
     @torch.no_grad()
@@ -112,8 +113,9 @@ class TrainedForecaster:
         ahead = None if when is None else self.pipeline.target_times(when, 1)
         known = self._known(ahead, fields.shape[0], 1)
         base = self.pipeline.base(fields, when, 1, ahead)
+        inside, valid = self._inputs(fields, when)
         state = self.forecaster.warm(
-            self._inputs(fields, when), next_known=known[:, 0], base=None if base is None else base[:, 0]
+            inside, next_known=known[:, 0], base=None if base is None else base[:, 0], valid=valid
         )
         return self._stream(state, fields, when, 0)
 
@@ -133,14 +135,14 @@ class TrainedForecaster:
         """
         observed, times, missed = state.observed, state.times, state.missed
         now = None if times is None else self.pipeline.target_times(times, missed + 1)[:, -1:]
-        inside = None
+        inside = valid = None
         if frame is None:
             missed += 1
         else:
             came = self._checked(
                 torch.as_tensor(np.asarray(frame) if not isinstance(frame, Tensor) else frame)[:, None]
             )
-            inside = self.pipeline.forward(came, now)[:, 0]
+            inside, valid = (part[:, 0] for part in self.pipeline.observe(came, now))
             kept = self.recipe.data.input_steps - 1
             observed = torch.cat([observed[:, observed.shape[1] - min(kept, observed.shape[1]) :], came], dim=1)
             if times is not None and now is not None:
@@ -155,6 +157,7 @@ class TrainedForecaster:
             known=self._known(now, batch, 1)[:, 0],
             next_known=self._known(None if ahead is None else ahead[:, -1:], batch, 1)[:, 0],
             base=None if base is None else base[:, -1],
+            valid=valid,
         )
         stream = self._stream(model, observed, times, missed)
         return stream.forecast, stream
@@ -195,9 +198,11 @@ class TrainedForecaster:
         known = self.pipeline.known(times, count)
         return known if times is not None else known.expand(batch, *known.shape)
 
-    def _inputs(self, fields: Tensor, times: Times | None) -> Tensor:
+    def _inputs(self, fields: Tensor, times: Times | None) -> tuple[Tensor, Tensor]:
+        """What the model is given, and where its fields have a value."""
         known = self._known(times, *fields.shape[:2])
-        return torch.cat([self.pipeline.forward(fields, times), known], dim=2)
+        frames, valid = self.pipeline.observe(fields, times)
+        return torch.cat([frames, known], dim=2), valid
 
 
 def load(

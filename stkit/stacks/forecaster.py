@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from stkit.cells.attend import masked_keys
 from stkit.cells.gates import sequence
 from stkit.stacks.patch import Patches
 from stkit.stacks.rollout import Rollout, RolloutState
@@ -20,6 +21,7 @@ Frame = Float[Tensor, "B _ H W"]
 Frames = Float[Tensor, "B _ _ H W"]
 AnyFrame = Float[Tensor, "_ _ _ _"]
 AnyFrames = Float[Tensor, "_ _ _ _ _"]
+AnyValid = Bool[Tensor, "_ _ _ _ _"]
 
 
 class RolloutOut(NamedTuple):
@@ -41,6 +43,8 @@ class StreamState(NamedTuple):
     """``B C H W``: the forecast of the frame that comes next."""
     next_known: Tensor
     """``B K H W``: the known inputs of that frame, or the last ones known; ``K`` may be 0."""
+    keys: Tensor | None = None
+    """``B h w``, in patches: what attention may look at; None: everything."""
 
 
 class Forecaster(nn.Module):
@@ -57,6 +61,9 @@ class Forecaster(nn.Module):
 
     The frames' channels are the state, which is forecast and fed back, then the known inputs (calendar, mask), which
     are known in the future, too. Where more channels are forecast than taken in, the first ones are fed back.
+
+    A field has zeros where it has no value, on land or where it is missing; ``valid`` says where that is. No attention
+    looks at a patch in which no field had a value in the whole context.
 
     Args:
         rollout: the stacks and the head, in folded space.
@@ -79,7 +86,13 @@ class Forecaster(nn.Module):
         return self.in_channels - self.known_channels
 
     def forward(
-        self, context: Frames, horizon: int, *, known: AnyFrames | None = None, base: AnyFrames | None = None
+        self,
+        context: Frames,
+        horizon: int,
+        *,
+        known: AnyFrames | None = None,
+        base: AnyFrames | None = None,
+        valid: AnyValid | None = None,
     ) -> Frames:
         """The ``horizon`` frames after the context: ``B horizon C H W``. No frame of the future is looked at.
 
@@ -88,6 +101,7 @@ class Forecaster(nn.Module):
             horizon: frames to forecast.
             known: ``B horizon K H W``, the known inputs of the frames to forecast; None: the last ones are held.
             base: ``B horizon C H W``, the forecasts from which the model forecasts the departure.
+            valid: ``B T C H W``, bool: where the state's channels of the context have a value; None: everywhere.
 
         Raises:
             ValueError: if a shape does not fit.
@@ -97,7 +111,8 @@ class Forecaster(nn.Module):
             raise ValueError(f"the horizon is at least 1 frame, received {horizon}")
         _check("known inputs", known, (batch, horizon, self.known_channels, height, width))
         _check("base", base, (batch, horizon, self.state_channels, height, width))
-        with sequence(self):
+        keys = self._keys(context, valid)
+        with sequence(self), masked_keys(self.network, keys):
             stream = self._absorb(context, _at(known, 0), _at(base, 0))
             forecasts = [stream.forecast]
             for lead in range(1, horizon):
@@ -106,13 +121,21 @@ class Forecaster(nn.Module):
                 forecasts.append(stream.forecast)
         return torch.stack(forecasts, dim=1)
 
-    def warm(self, context: Frames, *, next_known: AnyFrame | None = None, base: AnyFrame | None = None) -> StreamState:
+    def warm(
+        self,
+        context: Frames,
+        *,
+        next_known: AnyFrame | None = None,
+        base: AnyFrame | None = None,
+        valid: AnyValid | None = None,
+    ) -> StreamState:
         """Take in a context ``B T C H W``; the stream then stands before the next frame and has its forecast.
 
         Args:
             context: as in :meth:`forward`.
             next_known: ``B K H W``, the known inputs of the frame that is forecast; None: the last ones are held.
             base: ``B C H W``, the forecast from which the model forecasts the departure.
+            valid: as in :meth:`forward`.
 
         Raises:
             ValueError: if a shape does not fit.
@@ -120,8 +143,9 @@ class Forecaster(nn.Module):
         batch, _, _, height, width = context.shape
         _check("next known inputs", next_known, (batch, self.known_channels, height, width))
         _check("base", base, (batch, self.state_channels, height, width))
-        with sequence(self):
-            return self._absorb(context, next_known, base)
+        keys = self._keys(context, valid)
+        with sequence(self), masked_keys(self.network, keys):
+            return self._absorb(context, next_known, base)._replace(keys=keys)
 
     def step(
         self,
@@ -131,6 +155,7 @@ class Forecaster(nn.Module):
         known: AnyFrame | None = None,
         next_known: AnyFrame | None = None,
         base: AnyFrame | None = None,
+        valid: Bool[Tensor, "_ _ _ _"] | None = None,
     ) -> tuple[Tensor, StreamState]:
         """Take in the next frame of a stream and forecast the one after it.
 
@@ -141,6 +166,8 @@ class Forecaster(nn.Module):
             known: ``B K H W``, the known inputs of ``frame``; None: those in ``frame``, or those already announced.
             next_known: ``B K H W``, the known inputs of the frame that is forecast; None: those of ``frame`` are held.
             base: ``B C H W``, the forecast from which the model forecasts the departure.
+            valid: ``B C H W``, bool: where the state's channels of ``frame`` have a value. From now on attention may
+                look there, too.
 
         Returns:
             The forecast ``B C H W`` of the frame after ``frame``, and the stream's new state.
@@ -158,14 +185,17 @@ class Forecaster(nn.Module):
             _check("frame", frame, (batch, self.fed_channels, height, width))
             announced = state.next_known
         known = announced if known is None else known
-        with sequence(self):
+        keys = state.keys
+        if frame is not None and keys is not None and valid is not None:
+            keys = keys | self._patched(valid[:, None])
+        with sequence(self), masked_keys(self.network, keys):
             if frame is None:
                 rollout = self.network.stand_in(
                     self._forecast_as_input(state._replace(next_known=known)), state.rollout
                 )
             else:
                 rollout, _ = self.network.absorb(self._input(frame, known), state.rollout)
-            state = self._forecast(rollout, known, next_known, base)
+            state = self._forecast(rollout, known, next_known, base)._replace(keys=keys)
         return state.forecast, state
 
     def rollout(
@@ -176,6 +206,7 @@ class Forecaster(nn.Module):
         known: AnyFrames | None = None,
         base: AnyFrames | None = None,
         tokens: Bool[Tensor, "_ _"] | None = None,
+        valid: AnyValid | None = None,
     ) -> RolloutOut:
         """Forecasts for training, where the whole sequence is at hand.
 
@@ -187,6 +218,7 @@ class Forecaster(nn.Module):
                 departure.
             tokens: ``B T-2``, for each input from the second one: True shows the true frame, False the forecast; None
                 shows the context and forecasts. Only for rollouts that predict every next frame.
+            valid: ``B T C H W``, bool: where ``frames`` have a value; of what follows the context nothing is used.
 
         Raises:
             ValueError: if a shape does not fit, or tokens are given to a rollout that cannot use them.
@@ -203,7 +235,8 @@ class Forecaster(nn.Module):
         _check("tokens", tokens, (batch, steps - 2))
         if tokens is not None and not self.network.predicts_context:
             raise ValueError("an encoder-forecaster is shown no frame after the context: it takes no sampling tokens")
-        with sequence(self):
+        keys = self._keys(frames[:, :context_steps], None if valid is None else valid[:, :context_steps])
+        with sequence(self), masked_keys(self.network, keys):
             return self._unroll(frames[:, :, : self.fed_channels], context_steps, known, base, tokens)
 
     def _unroll(
@@ -259,6 +292,21 @@ class Forecaster(nn.Module):
     def _input(self, frame: Tensor, known: Tensor) -> Tensor:
         patches = Patches(self.patch, *frame.shape[-2:])
         return _join(patches.fold(frame), patches.fold(known))
+
+    def _keys(self, context: Tensor, valid: Tensor | None) -> Tensor | None:
+        """What attention may look at, ``B h w`` in patches; None where that is everything."""
+        if valid is None:
+            return None
+        batch, steps, _, height, width = context.shape
+        _check("valid", valid, (batch, steps, valid.shape[2], height, width))
+        keys = self._patched(valid)
+        # Without a mask attention computes the same numbers faster.
+        return None if bool(keys.all()) else keys
+
+    def _patched(self, valid: Tensor) -> Tensor:
+        """Patches with a cell that has a value in some field of some frame: ``B T C H W -> B h w``."""
+        seen = valid.any(dim=(1, 2))
+        return Patches(self.patch, *seen.shape[-2:]).fold(seen[:, None].float()).any(dim=1)
 
     def _fed(self, folded: Tensor) -> Tensor:
         """The part of a folded forecast that is fed back."""

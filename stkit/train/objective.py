@@ -44,7 +44,12 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, tokens: Tensor | None = None) -> Terms:
         """The loss of every predicted frame; ``tokens`` (``B T-2``) say which true frames are shown."""
         out = self.forecaster.rollout(
-            batch["frames"], self.context_steps, known=batch.get("known"), base=batch.get("base"), tokens=tokens
+            batch["frames"],
+            self.context_steps,
+            known=batch.get("known"),
+            base=batch.get("base"),
+            tokens=tokens,
+            valid=batch["valid"],
         )
         frames, valid = batch["frames"][:, out.first :], batch["valid"][:, out.first :]
         terms: Terms = self.loss(out.predictions, frames, valid, out.aux)
@@ -53,7 +58,9 @@ class Objective(nn.Module):
 
 def validation_terms(forecaster: Forecaster, loss: Loss, batch: Batch, context_steps: int) -> Terms:
     """The loss of the forecast part alone, running freely: what the model is chosen by."""
-    out = forecaster.rollout(batch["frames"], context_steps, known=batch.get("known"), base=batch.get("base"))
+    out = forecaster.rollout(
+        batch["frames"], context_steps, known=batch.get("known"), base=batch.get("base"), valid=batch["valid"]
+    )
     skipped = context_steps - out.first
     frames, valid = batch["frames"][:, context_steps:], batch["valid"][:, context_steps:]
     terms: Terms = loss(out.predictions[:, skipped:], frames, valid, out.aux)
