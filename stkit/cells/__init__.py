@@ -2,7 +2,7 @@
 
 from stkit.cells import observe
 from stkit.cells.attached import Attached, Attachment, AttachmentSite
-from stkit.cells.attend import KeyMask, attend, attention_weights, mask_keys
+from stkit.cells.attend import KeyMask, attend, attention_weights, mask_keys, masked_keys
 from stkit.cells.base import (
     Cell,
     CellSite,
@@ -44,6 +44,7 @@ __all__ = [
     "attention_weights",
     "build_peephole",
     "mask_keys",
+    "masked_keys",
     "observe",
     "sequence",
     "slices",

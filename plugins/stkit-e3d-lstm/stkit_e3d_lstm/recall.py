@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit.cells import NormFactory, NormSite, Tensors, Transition, TransitionSite
+from stkit.cells import NormFactory, NormSite, Tensors, Transition, TransitionSite, attention_weights, observe
 from stkit.cells.attend import KeyMask, attend
 from stkit_e3d_lstm.config import RecallConfig
 
@@ -108,7 +108,10 @@ class Recall(Transition):
         if gate is None:
             raise ValueError("RECALL needs the pre-activation of its gate")
         queries = _by_cell(torch.sigmoid(gate))
-        recalled = self.recall(queries, state["memories"], state["taken"])
+        memories, taken = state["memories"], state["taken"]
+        valid = self.mask(*c.shape[-2:])
+        observe.attention(self, self._ages(), lambda cells: self.weights(queries, memories, taken, valid, cells))
+        recalled = self.recall(queries, memories, taken)
         return self.norm(c + recalled.movedim(-1, 1).reshape(c.shape)), state, carry
 
     def recall(self, queries: Tensor, memories: Tensor, taken: Tensor) -> Tensor:
@@ -118,7 +121,7 @@ class Recall(Transition):
         if self.region is None:
             seen = self._seen(taken)[:, :, None, None, None]  # B S 1 1 1
             if valid is not None:
-                seen = seen & (_share(valid, self.pool) > 0)
+                seen = seen & (_share(valid, self.pool) > 0)[:, None, None]
             keys = memories.flatten(1, 4)
             allowed = seen.expand(memories.shape[:-1]).flatten(1)
             return attend(queries.flatten(1, 3), keys, keys, allowed).reshape(queries.shape)
@@ -126,16 +129,47 @@ class Recall(Transition):
         side = self.region
         rows, columns = -(-height // side), -(-width // side)
         if valid is None:
-            valid = torch.ones(height, width, dtype=torch.bool, device=queries.device)
-        here = _regions(valid[None, None, :, :, None], side).flatten(1)  # R cells of a slice
+            valid = torch.ones(1, height, width, dtype=torch.bool, device=queries.device)
+        here = _regions(valid.expand(batch, -1, -1)[:, None, :, :, None], side).flatten(1)  # (B R) cells of a slice
         seen = self._seen(taken).repeat_interleave(rows * columns, dim=0)  # (B R) S
-        allowed = seen[:, :, None, None] & here.repeat(batch, 1)[:, None, None]
+        allowed = seen[:, :, None, None] & here[:, None, None]
         allowed = allowed.expand(-1, -1, depth, -1).flatten(1)
         keys = _regions(memories.flatten(1, 2), side).flatten(1, 3)
         found = attend(_regions(queries, side).flatten(1, 3), keys, keys, allowed)
         found = found.reshape(batch, rows, columns, depth, side, side, channels)
         found = found.permute(0, 3, 1, 4, 2, 5, 6)  # B rows columns D y x C -> B D rows y columns x C
         return found.reshape(batch, depth, rows * side, columns * side, channels)[:, :, :height, :width]
+
+    def weights(self, queries: Tensor, memories: Tensor, taken: Tensor, valid: Tensor | None, cells: Tensor) -> Tensor:
+        """How some cells look at the memories: ``B K S H W``, see :mod:`stkit.cells.observe`.
+
+        Args:
+            queries: ``B D H W C``; those of a cell's slices are averaged.
+            memories: as in the state; the weights of a cell's slices are added up, those of a square of ``pool`` cells
+                shared out among its cells.
+            taken: as in the state.
+            valid: ``B H W`` or ``1 H W``, what may be looked at; None: everything.
+            cells: ``K``, counted row by row.
+        """
+        batch, depth, height, width, _ = queries.shape
+        rows, columns = cells // width, cells % width
+        if valid is None:
+            valid = torch.ones(1, height, width, dtype=torch.bool, device=queries.device)
+        share = _share(valid, self.pool)
+        allowed = self._seen(taken)[:, None, :, None, None, None] & (share > 0)[:, None, None, None]  # B 1 S 1 h w
+        if self.region is not None:
+            same_row = rows[:, None] // self.region == torch.arange(height, device=cells.device) // self.region
+            same_column = columns[:, None] // self.region == torch.arange(width, device=cells.device) // self.region
+            allowed = allowed & (same_row[:, :, None] & same_column[:, None])[:, None, None]
+        kept = share.shape[1:]
+        allowed = allowed.expand(batch, len(cells), self.tau, depth, *kept).flatten(2)
+        chosen = queries[:, :, rows, columns].flatten(1, 2)  # B (D K) C
+        found = attention_weights(chosen, memories.flatten(1, 4), allowed.repeat(1, depth, 1))
+        found = found.unflatten(1, (depth, len(cells))).mean(dim=1)
+        found = found.reshape(batch, len(cells), self.tau, depth, *kept).sum(dim=3)
+        in_square = torch.where(share > 0, share * self.pool**2, 1.0).to(found.dtype)
+        spread = (found / in_square[:, None, None]).repeat_interleave(self.pool, 3).repeat_interleave(self.pool, 4)
+        return spread[..., :height, :width] * valid[:, None, None]
 
     def commit(self, c_new: Tensor, state: Tensors) -> Tensors:
         """The new memory comes, the oldest one goes."""
@@ -149,6 +183,9 @@ class Recall(Transition):
         """What is attended to, for ``print(model)``."""
         return f"tau={self.tau}, start={self.start}, pool={self.pool}, region={self.region}"
 
+    def _ages(self) -> tuple[str, ...]:
+        return tuple(f"t-{age}" for age in range(self.tau, 0, -1))
+
     def _seen(self, taken: Tensor) -> Tensor:
         """Which memories are there: ``B S``. Before the first one the zeros stand in, which add nothing to ``C'``."""
         present = taken + 1 if self.start else taken.clamp(min=1)
@@ -160,10 +197,10 @@ class Recall(Transition):
         _, _, height, width, _ = memory.shape
         valid = self.mask(height, width)
         if valid is None:
-            valid = torch.ones(height, width, dtype=torch.bool, device=memory.device)
+            valid = torch.ones(1, height, width, dtype=torch.bool, device=memory.device)
         else:
-            memory = torch.where(valid[..., None], memory, torch.zeros_like(memory))
-        share = _share(valid, self.pool).to(memory.dtype)[..., None]
+            memory = torch.where(valid[:, None, :, :, None], memory, torch.zeros_like(memory))
+        share = _share(valid, self.pool).to(memory.dtype)[:, None, :, :, None]
         means = _squares(memory, self.pool).mean(dim=(3, 5))
         return means / torch.where(share > 0, share, torch.ones_like(share))
 
@@ -182,8 +219,8 @@ def _squares(field: Tensor, side: int) -> Tensor:
 
 
 def _share(valid: Tensor, side: int) -> Tensor:
-    """How much of each square of ``side`` cells is valid: ``H W -> h w``."""
-    return _squares(valid.to(torch.float64)[None, None, :, :, None], side).mean(dim=(3, 5))[0, 0, :, :, 0]
+    """How much of each square of ``side`` cells is valid: ``B H W -> B h w``."""
+    return _squares(valid.to(torch.float64)[:, None, :, :, None], side).mean(dim=(3, 5))[:, 0, :, :, 0]
 
 
 def _regions(field: Tensor, side: int) -> Tensor:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from stkit.cells import observe
 from stkit.cells.attached import Attachment, AttachmentSite
-from stkit.cells.attend import KeyMask, attend
+from stkit.cells.attend import KeyMask, attend, attention_weights
 from stkit.cells.base import Tensors
 from stkit.modules.attention.config import SelfAttentionConfig
 
@@ -63,8 +64,10 @@ class SelfAttention(Attachment):
 
     def forward(self, signal: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
         """``signal``: ``B C *grid``."""
-        tokens = by_cell(signal)
-        found = attend(self.query(tokens), self.key(tokens), self.value(tokens), allowed(self.mask, signal))
+        tokens, seen = by_cell(signal), allowed(self.mask, signal)
+        q, k = self.query(tokens), self.key(tokens)
+        observe.attention(self, ("signal",), lambda cells: weights_on_grid(q, k, seen, cells, signal))
+        found = attend(q, k, self.value(tokens), seen)
         out = on_grid(self.out(found), signal)
         return signal + out if self.residual else out, state
 
@@ -79,9 +82,28 @@ def on_grid(tokens: Tensor, like: Tensor) -> Tensor:
     return tokens.movedim(2, 1).reshape(like.shape[0], tokens.shape[2], *like.shape[2:])
 
 
+def weights_on_grid(queries: Tensor, keys: Tensor, seen: Tensor | None, cells: Tensor, like: Tensor) -> Tensor:
+    """How the queries of some cells look at all others: ``B K 1 H W``, for :mod:`stkit.cells.observe`.
+
+    Args:
+        queries: ``B N C``, of every cell of the grid.
+        keys: ``B N C``.
+        seen: ``B N``, which keys may be seen; None: all.
+        cells: ``K``, counted row by row. In a field with a depth, a cell stands for all its slices: their queries are
+            averaged, the weights of their keys added up.
+        like: ``B C *grid``.
+    """
+    height, width = like.shape[-2:]
+    batch, depth = like.shape[0], keys.shape[1] // (height * width)
+    chosen = queries.unflatten(1, (depth, height * width))[:, :, cells].flatten(1, 2)
+    weights = attention_weights(chosen, keys, seen).unflatten(1, (depth, len(cells))).mean(dim=1)
+    return weights.reshape(batch, len(cells), depth, height, width).sum(dim=2, keepdim=True)
+
+
 def allowed(mask: KeyMask, signal: Tensor) -> Tensor | None:
     """Which cells of ``signal`` (``B C *grid``) may be looked at: ``B N``; None: all."""
     valid: Tensor | None = mask(*signal.shape[-2:])
     if valid is None:
         return None
+    valid = valid if signal.ndim == 4 else valid[:, None]  # all slices of a depth have the same mask
     return valid.expand(signal.shape[0], *signal.shape[2:]).flatten(1)

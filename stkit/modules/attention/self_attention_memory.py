@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, sigmoid, tanh
 
+from stkit.cells import observe
 from stkit.cells.attached import Attachment, AttachmentSite
 from stkit.cells.attend import KeyMask, attend
 from stkit.cells.base import Tensors
 from stkit.cells.gates import GateBlock, Source
 from stkit.modules.attention.config import SelfAttentionMemoryConfig
-from stkit.modules.attention.self_attention import allowed, by_cell, on_grid
+from stkit.modules.attention.self_attention import allowed, by_cell, on_grid, weights_on_grid
 
 
 class SelfAttentionMemory(Attachment):
@@ -105,13 +106,16 @@ class SelfAttentionMemory(Attachment):
         memory, seen = state["memory"], allowed(self.mask, signal)
         h, m = by_cell(signal), by_cell(memory)
         q = self.query(h)
-        z_h = self.found(attend(q, self.key(h), self.value(h), seen))
-        z_m = self.memory_found(attend(q, self.memory_key(m), self.memory_value(m), seen))
+        k_h, k_m = self.key(h), self.memory_key(m)
+        observe.attention(self, ("signal",), lambda cells: weights_on_grid(q, k_h, seen, cells, signal))
+        observe.attention(self, ("memory",), lambda cells: weights_on_grid(q, k_m, seen, cells, signal))
+        z_h = self.found(attend(q, k_h, self.value(h), seen))
+        z_m = self.memory_found(attend(q, k_m, self.memory_value(m), seen))
         z = on_grid(self.fusion(torch.cat([z_h, z_m], dim=2)), signal)
 
         a = self.gates(both=torch.cat([z, signal], dim=1))
         i = sigmoid(a["i"])
-        memory = (1 - i) * memory + i * tanh(a["g"])
+        memory = observe.gate(self, "attention memory", 1 - i) * memory + i * tanh(a["g"])
         return sigmoid(a["o"]) * memory, {"memory": memory}
 
 
