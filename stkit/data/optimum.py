@@ -25,10 +25,12 @@ class Optimum(ABC):
     It knows the law of the field with all its numbers, and of the field itself no more than a model is given.
 
     Attributes:
-        exact: whether it is that forecast. False: it is given more than a model is, and its error is a bound from below.
+        input_steps: ``T``, length of the context.
+        exact: whether it is that forecast. False: it is given more than a model is: its error is a bound from below.
         about: how it is made, as a clause.
     """
 
+    input_steps: int
     exact: bool
     about: str
 
@@ -43,11 +45,10 @@ class Optimum(ABC):
         """
 
     @abstractmethod
-    def squared_error(self, start: int, input_steps: int, horizon: int) -> Errors:
+    def squared_error(self, start: int, horizon: int) -> Errors:
         """Its expected squared error against the observed field, mean over the cells that are scored: ``N C``.
 
         Args:
             start: number of the context's first step in the record.
-            input_steps: ``T``.
             horizon: ``N``.
         """

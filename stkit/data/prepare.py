@@ -64,7 +64,7 @@ class PreparedData:
         return self.test.hash
 
     def baseline(self, name: str) -> Baseline:
-        """A baseline fitted on the training part: ``persistence``, ``climatology`` or ``damped_anomaly``."""
+        """A baseline fitted on the training part: ``persistence``, ``climatology``, ``damped_anomaly``, ``optimal``."""
         fitted = self.pipeline.departure
         if fitted is not None and fitted.name == name:
             return fitted

@@ -117,8 +117,11 @@ class FieldSource(ABC):
     def read(self, start: int, stop: int) -> Fields:
         """The steps ``start`` to ``stop`` (exclusive) in physical units: ``T C H W``, NaN where there is no value."""
 
-    def optimum(self) -> Optimum | None:
-        """The best possible forecast; None where the law of the fields is not known, as of everything measured."""
+    def optimum(self, input_steps: int) -> Optimum | None:
+        """The best possible forecast from so many steps; None where the law of the fields is not known.
+
+        It is known of fields that are made, never of those that are measured.
+        """
         return None
 
     @property

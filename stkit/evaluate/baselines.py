@@ -216,9 +216,13 @@ def make_baseline(name: str, data: DataConfig) -> Baseline:
     """The baseline that fits a recipe's data: it shares the climatology of the transforms, and its lags suffice.
 
     Args:
-        name: ``persistence``, ``climatology`` or ``damped_anomaly``.
+        name: ``persistence``, ``climatology``, ``damped_anomaly`` or ``optimal``.
         data: the recipe's ``data:`` section.
     """
+    if name == "optimal":
+        from stkit.evaluate.optimal import Optimal
+
+        return Optimal()
     anomaly = data.transforms.anomaly
     kind = None if anomaly == "none" else anomaly
     if name == DampedAnomaly.name:

@@ -14,6 +14,9 @@ from stkit.errors import UsageError
 PerLead = tuple[float | None, ...]
 """A number for each lead time; None where it is not defined."""
 
+REFERENCES = frozenset({"optimal"})
+"""Lines of a table that take no part in the contest: what no forecast can reach but by luck."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreInfo:
@@ -187,7 +190,11 @@ def best_at(values: Mapping[str, PerLead], better: str, lead: int) -> frozenset[
     """The forecasts whose number at a lead (from 0) is the best, as it is printed; empty where none is defined."""
     # Numbers that look the same in the table are equally good there.
     places = decimals(values)
-    ranks = {name: round(_rank(row[lead], better), places) for name, row in values.items() if row[lead] is not None}
+    ranks = {
+        name: round(_rank(row[lead], better), places)
+        for name, row in values.items()
+        if row[lead] is not None and name not in REFERENCES
+    }
     best = min(ranks.values(), default=math.inf)
     return frozenset(name for name, rank in ranks.items() if rank == best)
 

@@ -13,6 +13,7 @@ from stkit.data.prepare import PreparedData
 from stkit.data.source import SequenceSource
 from stkit.evaluate.baselines import Baseline, Climatology
 from stkit.evaluate.ledger import Ledger
+from stkit.evaluate.optimal import Optimal
 from stkit.evaluate.scores import ScoreInfo, Scores, VariableScores, finite
 from stkit.evaluate.verdict import independent, verdict
 from stkit.run.load import TrainedForecaster
@@ -71,7 +72,7 @@ def summarise(
         input_steps=data.config.input_steps,
         lead_steps=tuple(range(1, data.config.horizon + 1)),
         lead_unit=data.source.step_name,
-        forecasts={"model": _model_words(forecaster), **{name: _words(one) for name, one in baselines.items()}},
+        forecasts={"model": _model_words(forecaster), **{name: _words(one, data) for name, one in baselines.items()}},
         metrics={
             name: ScoreInfo(metric.label, metric.convention, metric.better, metric.unit)
             for name, metric in ((name, ledger.metrics[name]) for name in names)
@@ -97,7 +98,10 @@ def _model_words(forecaster: TrainedForecaster) -> str:
     )
 
 
-def _words(baseline: Baseline) -> str:
+def _words(baseline: Baseline, data: PreparedData) -> str:
+    if isinstance(baseline, Optimal):
+        starts = [data.test.start(index) for index in range(len(data.test))]
+        return baseline.words(starts, data.config.input_steps, data.config.horizon)
     kind = _CLIMATOLOGIES[baseline.normal.kind] if isinstance(baseline, Climatology) else ""
     return {
         "persistence": "the last known frame stays",

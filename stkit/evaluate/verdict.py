@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from stkit.evaluate.scores import PerLead
+from stkit.evaluate.scores import REFERENCES, PerLead
 
 FEWEST_INDEPENDENT_WINDOWS = 5
 """With fewer, not even a block bootstrap could say anything (five blocks are its least)."""
 
 _SAME = 1e-3
 """Errors that differ by less than this share are called the same."""
-_NAMES = {"damped_anomaly": "damped anomaly"}
+_NAMES = {"damped_anomaly": "damped anomaly", "optimal": "best possible"}
 
 
 def verdict(
@@ -41,14 +41,15 @@ def _compare(variable: str | None, errors: Mapping[str, PerLead]) -> str:
     start = "" if variable is None else f"{variable}: "
     if all(value is None for value in model):
         return f"{start}No cell could be scored."
-    baselines = {name: values for name, values in errors.items() if name != "model"}
+    baselines = {name: values for name, values in errors.items() if name != "model" and name not in REFERENCES}
+    above = _above_optimum(model, errors["optimal"]) if "optimal" in errors else None
     if not baselines:
-        return f"{start}No baseline was compared."
+        return f"{start}{above[0].upper()}{above[1:]}." if above else f"{start}No baseline was compared."
     said: dict[str, list[str]] = {}
     for name in sorted(baselines, key=lambda name: _mean(baselines[name])):
         said.setdefault(_relation(model, baselines[name]), []).append(spoken(name))
     parts = [relation.format(_listed(names)) for relation, names in said.items()]
-    sentence = "; ".join(parts)
+    sentence = "; ".join([*parts, above] if above else parts)
     return f"{start}{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -79,6 +80,19 @@ def _relation(model: PerLead, baseline: PerLead) -> str:
     if not below:
         parts = [f"higher error than {{}} at {leads_text(above)}", f"the same at {leads_text(same)}"]
     return ", ".join(parts)
+
+
+def _above_optimum(model: PerLead, optimal: PerLead) -> str | None:
+    """By how much the model's error is larger than that of the best possible forecast; None where that is zero."""
+    pairs = [(m, o) for m, o in zip(model, optimal, strict=True) if m is not None and o]
+    if not pairs:
+        return None
+    shares = [round(100 * (math.sqrt(mine / best) - 1)) for mine, best in pairs]
+    low, high = min(shares), max(shares)
+    if high <= 0:
+        return "its RMSE is that of the best possible forecast"
+    above = str(high) if low == high else f"{max(low, 0)} to {high}"
+    return f"its RMSE is {above} % above that of the best possible forecast"
 
 
 def _worth(windows: int, independent: int, seed: int | None) -> str:

@@ -46,8 +46,9 @@ def known_channels(recipe: Recipe) -> int:
 
 def _model(recipe: Recipe) -> Found:
     known = known_channels(recipe)
-    # How many fields the data has is known when it is opened; one is enough to see whether the layers fit.
-    yield from plan_problems(recipe.model, 1 + known, known)
+    crop, patch = recipe.data.crop, recipe.model.patch
+    grid = None if crop is None else (-(-crop.height // patch), -(-crop.width // patch))
+    yield from plan_problems(recipe.model, known, grid)
     if len(set(recipe.data.extra_inputs)) < len(recipe.data.extra_inputs):
         yield ("data", "extra_inputs"), "an input is named twice"
 
@@ -80,6 +81,13 @@ def _metrics(recipe: Recipe) -> Found:
     baselines = recipe.evaluate.baselines
     if len(set(baselines)) < len(baselines):
         yield ("evaluate", "baselines"), "a baseline is named twice"
+    dataset = recipe.data.dataset
+    if "optimal" in baselines and not getattr(dataset, "optimum_known", False):
+        message = (
+            "'optimal' is the best possible forecast by the law of the field, and nobody knows that of "
+            f"{dataset.name!r}: leave it out, or take a field that is made by a law, such as synthetic_field"
+        )
+        yield ("evaluate", "baselines", baselines.index("optimal")), message
 
 
 def _split(split: SplitConfig) -> Found:

@@ -14,12 +14,13 @@ class EvaluateConfig(Config):
 
     metrics: tuple[str, ...] = ("rmse", "mae", "bias", "acc_centred")
     """Registered scores, by name."""
-    baselines: tuple[Literal["persistence", "climatology", "damped_anomaly"], ...] = (
+    baselines: tuple[Literal["persistence", "climatology", "damped_anomaly", "optimal"], ...] = (
         "persistence",
         "climatology",
         "damped_anomaly",
     )
-    """Always shown beside the model."""
+    """Always shown beside the model. ``optimal`` is the best possible forecast, for a field whose law is known
+    (``synthetic_field``)."""
     batch_size: int = Field(8, ge=1)
     """Windows forecast at a time."""
     maps: int = Field(1, ge=0)
