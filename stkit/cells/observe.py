@@ -1,8 +1,8 @@
 """Seeing inside: cells show what happens in them to whoever looks, and pay nothing while nobody does.
 
 A gate or an attention is no part of a cell's interface, and keeping all of them would cost memory at every step of
-every training. So a cell hands what may be of interest to a function of this module, which gives it back unchanged; only
-inside :func:`watch` an :class:`Observer` sees it. State, parameters and numbers are the same with and without.
+every training. So a cell hands what may be of interest to a function of this module, which gives it back unchanged, and
+only inside :func:`watch` an :class:`Observer` sees it. State, parameters and numbers are the same with and without.
 
 Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width (in patches), ``K`` queries, ``S`` sources.
 """
