@@ -73,7 +73,7 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     forecaster = load(run.path, device=accelerator.device)
     recipe = forecaster.recipe
     data = prepare(recipe.data, recipe.seed)
-    _check_same_windows(run, data)
+    check_same_windows(run, data)
     metrics = _metrics(recipe.evaluate.metrics)
     baselines: dict[str, Baseline] = {name: data.baseline(name) for name in recipe.evaluate.baselines}
     climatology = _climatology(data, baselines, metrics)
@@ -201,7 +201,7 @@ def _climatology(
     return found
 
 
-def _check_same_windows(run: RunDirectory, data: PreparedData) -> None:
+def check_same_windows(run: RunDirectory, data: PreparedData) -> None:
     """Refuse data that changed: what is the test part now may have been trained on."""
     trained = run.read_record().get("windows_hash")
     if trained is not None and trained != data.windows_hash:

@@ -2,7 +2,7 @@
 
 ``recipe.yaml`` (resolved: repeats the run), ``source/`` (the layers as they were written, and the overrides),
 ``run.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, ``pipeline/``, ``scores.json``, ``forecast.nc``,
-``figures/``, ``report.html``, ``CARD.md``.
+``diagnosis.json``, ``figures/``, ``report.html``, ``CARD.md``.
 """
 
 from __future__ import annotations
@@ -115,6 +115,11 @@ class RunDirectory:
     def forecast(self) -> Path:
         """Forecasts of the test part (CF NetCDF)."""
         return self.path / "forecast.nc"
+
+    @property
+    def diagnosis(self) -> Path:
+        """What was seen inside the model, if anybody looked."""
+        return self.path / "diagnosis.json"
 
     @property
     def figures(self) -> Path:
