@@ -1,6 +1,16 @@
 """Everything a plugin's manifest and configuration may import. Imports no torch."""
 
-from stkit.plugin.config import CarryPort, CellConfig, ComponentConfig, Config, DatasetConfig, HeadConfig, ModuleConfig
+from stkit.plugin.config import (
+    AttentionConfig,
+    CarryPort,
+    CellConfig,
+    ComponentConfig,
+    Config,
+    DatasetConfig,
+    HeadConfig,
+    ModuleConfig,
+    NonStationaryConfig,
+)
 from stkit.plugin.hookspecs import hookimpl
 from stkit.plugin.specs import (
     CallbackSpec,
@@ -20,6 +30,7 @@ from stkit.plugin.specs import (
 from stkit.recipe.component import Component
 
 __all__ = [
+    "AttentionConfig",
     "CallbackSpec",
     "CarryPort",
     "CellConfig",
@@ -37,6 +48,7 @@ __all__ = [
     "MetricSpec",
     "ModuleConfig",
     "ModuleSpec",
+    "NonStationaryConfig",
     "Paper",
     "RecipeSpec",
     "Slot",

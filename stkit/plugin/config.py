@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -60,6 +60,9 @@ class CellConfig(ComponentConfig):
 
     slots: ClassVar[tuple[str, ...]] = ()
     """Slots of the cell that a recipe may fill: ``("transition",)``."""
+    places: ClassVar[tuple[str, ...]] = ("h",)
+    """Where attention can stand besides the input ``x`` and the carried registers: entries of the cell's state that
+    have the channels and the depth of what it hands up."""
 
     @property
     def input_depth(self) -> int:
@@ -125,10 +128,13 @@ class ModuleConfig(ComponentConfig):
 
     takes_depth: ClassVar[bool] = False
     """It also works in cells on ``B C D H W``, not on ``B C H W`` alone."""
+    places: ClassVar[tuple[str, ...]] = ()
+    """Of a transition: signals inside it at which attention can stand, with the memory's channels and depth."""
 
     layers: tuple[int, ...] | LayerSpan | None = None
     """Layers that get the module (1 is the bottom one): a list such as ``[2, 3]``, or a span such as ``2..3``, or
-    ``2..`` up to the top; null: every layer. A span, and null, pass over layers whose cell has not the slot."""
+    ``2..`` up to the top; null: every layer. A span, and null, pass over layers whose cell has not the slot or the
+    place."""
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -153,4 +159,25 @@ class ModuleConfig(ComponentConfig):
 
     def problems(self, *, in_channels: int, width: int, carry_in: Mapping[str, int]) -> Iterable[str]:
         """What does not fit where the module would stand, each as one sentence. Called before anything is built."""
+        return ()
+
+
+class AttentionConfig(ModuleConfig):
+    """Configuration of a module for the slot ``attention``, which stands at a place of a cell."""
+
+    remembers: ClassVar[bool] = False
+    """It has a memory of its own, from step to step."""
+
+    when: Literal["before", "after"] | None = None
+    """``before`` the cell reads what is at the place, or ``after`` the cell has made it; null: before at the input
+    ``x``, after everywhere else."""
+
+    def misfits(self, *, channels: int, depth: int, grid: tuple[int, int] | None) -> Iterable[str]:
+        """What does not fit at the place, each as one sentence. Called before anything is built.
+
+        Args:
+            channels: of the signal there.
+            depth: slices of the signal where it is ``B C D H W``; 0: it is ``B C H W``.
+            grid: height and width in patches; None where they are not known yet.
+        """
         return ()

@@ -26,6 +26,8 @@ class Component:
 
     kind: ComponentKind
     slot: str | None = None
+    base: type[ComponentConfig] = ComponentConfig
+    """What the configuration class of every such component derives from."""
 
     @property
     def label(self) -> str:
@@ -71,7 +73,7 @@ class Component:
             PluginError: if the plugin's configuration class cannot be had.
         """
         spec = plugins().resolve(self.kind, name, slot=self.slot)
-        return load_config(spec)
+        return load_config(spec, self.base)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -99,19 +101,23 @@ class Component:
         return {"anyOf": [*choices, {"type": "string", "enum": names}], "title": f"A {self.label}"}
 
 
-def load_config(spec: Any) -> type[ComponentConfig]:
+def load_config(spec: Any, base: type[ComponentConfig] = ComponentConfig) -> type[ComponentConfig]:
     """A component's configuration class.
 
+    Args:
+        spec: of the component.
+        base: what the class must derive from.
+
     Raises:
-        PluginError: if it cannot be imported or is none.
+        PluginError: if it cannot be imported or derives from something else.
     """
     what = f"the configuration {spec.config!r} of {spec.qualified_name!r} ({spec.distribution})"
     try:
         config = spec.load_config()
     except Exception as error:  # third-party code
         raise PluginError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
-    if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
-        raise PluginError(f"{what} must be a subclass of stkit.api.ComponentConfig, it is {config!r}")
+    if not (isinstance(config, type) and issubclass(config, base)):
+        raise PluginError(f"{what} must be a subclass of stkit.api.{base.__name__}, it is {config!r}")
     return config
 
 

@@ -153,7 +153,7 @@ def _with_architecture(tree: Node, problems: list[Problem]) -> Node:
 
 
 def _with_layer_components(tree: Node) -> Node:
-    """In each layer, a ``cell`` or ``transition`` that names no other component starts from the model's."""
+    """In each layer, a ``cell``, ``transition`` or attention that names no other component starts from the model's."""
     model = _get(tree, "model")
     layers = _get(model, "layers")
     if model is None or layers is None or not isinstance(layers.value, list):
@@ -164,8 +164,22 @@ def _with_layer_components(tree: Node) -> Node:
             whole, own = _get(model, part), _get(layer, part)
             if whole is not None and own is not None and whole.value is not None:
                 layer = _put(layer, part, merge(whole, own))
-        out.append(layer)
+        out.append(_with_layer_attention(layer, _get(model, "attention")))
     return _put(tree, "model", _put(model, "layers", replace(layers, value=out)))
+
+
+def _with_layer_attention(layer: Node, whole: Node | None) -> Node:
+    own = _get(layer, "attention")
+    if own is None or not isinstance(own.value, dict):
+        return layer
+    places = dict(own.value)
+    for place, module in own.value.items():
+        below = _get(whole, place)
+        if below is not None and below.value is not None:
+            if isinstance(below.value, dict):  # in which layers it stands is not for one of them to say
+                below = replace(below, value={key: value for key, value in below.value.items() if key != "layers"})
+            places[place] = merge(below, module)
+    return _put(layer, "attention", replace(own, value=places))
 
 
 def _get(node: Node | None, key: str) -> Node | None:

@@ -1,4 +1,4 @@
-"""What stands in each layer: cells, channels, transitions, carried registers; computed before anything is built.
+"""What stands in each layer: cells, channels, transitions, registers, attention; computed before anything is built.
 
 Imports no torch. Layers are numbered from 1, the bottom one, in messages as in recipes.
 """
@@ -6,9 +6,18 @@ Imports no torch. Layers are numbered from 1, the bottom one, in messages as in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from stkit.plugin.config import CarryPort, CellConfig, HeadConfig, ModuleConfig, axes, span
+from stkit.plugin.config import CarryPort, CellConfig, HeadConfig, ModuleConfig, axes
+from stkit.recipe.places import (
+    LayerPlaces,
+    Standing,
+    layer_problems,
+    naming_problems,
+    places_of,
+    standing_problems,
+    standings,
+)
 from stkit.recipe.problem import Problem, refuse
 from stkit.recipe.sections.model import EncoderForecaster, ModelConfig
 from stkit.recipe.tree import Path
@@ -29,22 +38,31 @@ class NodePlan:
     """Channels of each carried register as it arrives, at the first node from the last one."""
     transition: ModuleConfig | None
     """What fills the cell's slot; None: its own forget gate."""
+    attention: tuple[Standing, ...] = ()
+    """What stands at the places of the cell and of its transition."""
 
 
-def plan(model: ModelConfig, in_channels: int, known_channels: int = 0) -> tuple[NodePlan, ...]:
+Grid = tuple[int, int]
+Found = Iterator[tuple[Path, str]]
+
+
+def plan(
+    model: ModelConfig, in_channels: int, known_channels: int = 0, grid: Grid | None = None
+) -> tuple[NodePlan, ...]:
     """The nodes of the stack that reads the frames, bottom to top.
 
     Args:
         model: the recipe's model section.
         in_channels: channels of a frame before patching, the known ones among them.
         known_channels: how many of them are known in the future too.
+        grid: height and width in patches; None where they are not known.
 
     Raises:
         RecipeError: naming every layer where something does not fit.
     """
     nodes = _nodes(model, in_channels * model.patch**2)
-    refuse(Problem(message, path) for path, message in _problems(model, nodes))
-    refuse(Problem(message, path) for path, message in _forecaster_problems(model, known_channels))
+    told = dict.fromkeys([*_problems(model, nodes, grid), *_forecaster_problems(model, nodes, known_channels, grid)])
+    refuse(Problem(message, path) for path, message in told)
     return nodes
 
 
@@ -56,15 +74,27 @@ def plan_forecaster(model: ModelConfig, known_channels: int = 0) -> tuple[NodePl
     Raises:
         RecipeError: naming every layer where something does not fit.
     """
-    refuse(Problem(message, path) for path, message in _forecaster_problems(model, known_channels))
+    refuse(Problem(message, path) for path, message in _forecaster_problems(model, None, known_channels, None))
     return _nodes(model, _forecaster_input(model, known_channels))
 
 
-def plan_problems(model: ModelConfig, in_channels: int, known_channels: int) -> list[tuple[Path, str]]:
-    """What does not fit, each with the path in the recipe; for the check of sense."""
-    found = list(_problems(model, _nodes(model, in_channels * model.patch**2)))
-    told = {message for _, message in found}
-    return found + [p for p in _forecaster_problems(model, known_channels) if p[1] not in told]
+def plan_problems(model: ModelConfig, known_channels: int, grid: Grid | None = None) -> list[tuple[Path, str]]:
+    """What does not fit, each with the path in the recipe; for the check of sense.
+
+    How many fields the data has is known when it is opened: what holds for one of them and not for any other number of
+    them is left out.
+
+    Args:
+        model: the recipe's model section.
+        known_channels: of the inputs that are known in the future too.
+        grid: height and width in patches of the smallest fields that the model is to see; None where that is not known.
+    """
+    found: list[dict[tuple[Path, str], None]] = []
+    for fields in (1, 2):
+        nodes = _nodes(model, (fields + known_channels) * model.patch**2)
+        told = [*_problems(model, nodes, grid), *_forecaster_problems(model, nodes, known_channels, grid)]
+        found.append(dict.fromkeys(told))
+    return [problem for problem in found[0] if problem in found[1]]
 
 
 def _nodes(model: ModelConfig, bottom_channels: int) -> tuple[NodePlan, ...]:
@@ -77,7 +107,15 @@ def _nodes(model: ModelConfig, bottom_channels: int) -> tuple[NodePlan, ...]:
     for cell, width in zip(cells[:-1], widths, strict=False):
         inputs.append(cell.out_channels(inputs[-1], width))
     rows = zip(cells, widths, inputs, arriving, transitions, strict=True)
-    return tuple(NodePlan(layer, *row) for layer, row in enumerate(rows, start=1))
+    nodes = [NodePlan(layer, *row) for layer, row in enumerate(rows, start=1)]
+    return tuple(replace(n, attention=standings(model, n.layer, _places(n).places)) for n in nodes)
+
+
+def _places(node: NodePlan) -> LayerPlaces:
+    found = places_of(
+        node.cell, node.transition, in_channels=node.in_channels, width=node.width, carry_in=node.carry_in
+    )
+    return LayerPlaces(node.layer, _label(node), found)
 
 
 def _transition(model: ModelConfig, place: int, cell: CellConfig) -> ModuleConfig | None:
@@ -114,9 +152,14 @@ def _returning(ports: list[dict[str, CarryPort]]) -> dict[str, int]:
     return {name: width for name, width in written.items() if name in needed}
 
 
-def _problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[tuple[Path, str]]:
+def _problems(model: ModelConfig, nodes: tuple[NodePlan, ...], grid: Grid | None, *, second: bool = False) -> Found:
+    """What does not fit; ``second``: in the forecaster of an encoder-forecaster, whose bottom layer has less input."""
     yield from _slot_problems(model, nodes)
     yield from _depth_problems(model, nodes)
+    if not second:
+        yield from naming_problems(model, [_places(node) for node in nodes])
+    for node in nodes:
+        yield from standing_problems(model, _places(node), node.attention, grid)
     last_writer: dict[str, tuple[int, CarryPort]] = {}
     for node in nodes:
         for name, port in _ports(node.cell, node.transition, node.width).items():
@@ -202,12 +245,10 @@ def _slot_problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[
     if chosen is None:
         return
     at: Path = ("model", "transition")
-    listed = isinstance(chosen.layers, tuple)
-    said = span(chosen.layers) if isinstance(chosen.layers, str) else chosen.layers or ()
-    for number in said:
-        if number is not None and not 1 <= number <= count:
-            yield (*at, "layers"), f"there is no layer {number}; the layers are 1 to {count}"
-        elif number is not None and listed and "transition" not in nodes[number - 1].cell.slots:
+    listed = chosen.layers if isinstance(chosen.layers, tuple) else ()
+    yield from layer_problems(chosen, at, count)
+    for number in listed:
+        if 1 <= number <= count and "transition" not in nodes[number - 1].cell.slots:
             name = nodes[number - 1].cell.name
             yield (*at, "layers"), f"the cell {name!r} of layer {number} has no slot for a transition"
     meant = [node.cell for node in nodes if chosen.stands_in(node.layer)]
@@ -222,11 +263,23 @@ def _forecaster_input(model: ModelConfig, known_channels: int) -> int:
     return known_channels * model.patch**2 if reads else 0
 
 
-def _forecaster_problems(model: ModelConfig, known_channels: int) -> list[tuple[Path, str]]:
+def _forecaster_problems(
+    model: ModelConfig, encoder: tuple[NodePlan, ...] | None, known_channels: int, grid: Grid | None
+) -> Found:
     if not isinstance(model.rollout, EncoderForecaster):
-        return []
-    found = list(_problems(model, _nodes(model, _forecaster_input(model, known_channels))))
+        return
+    nodes = _nodes(model, _forecaster_input(model, known_channels))
+    yield from _problems(model, nodes, grid, second=True)
     if model.rollout.reads_known and not known_channels:
         message = "there are no known inputs to read; name some in data.extra_inputs"
-        found.append((("model", "rollout", "reads_known"), message))
-    return found
+        yield ("model", "rollout", "reads_known"), message
+    if encoder is None:
+        return
+    bottom = encoder[0]
+    for standing in bottom.attention:
+        if standing.place == "x" and standing.module.remembers and nodes[0].in_channels != bottom.in_channels:
+            yield (
+                ("model", "attention", "x"),
+                f"{_label(bottom)}: {standing.module.name!r} has a memory, and the forecaster, which starts from the "
+                "encoder's memories, has not the same input 'x'; take one without a memory, or the rollout next_frame",
+            )

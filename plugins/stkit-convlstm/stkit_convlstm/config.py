@@ -13,6 +13,7 @@ class ConvLSTMConfig(CellConfig):
     """ConvLSTM (Shi et al. 2015, equation 3)."""
 
     slots: ClassVar[tuple[str, ...]] = ("transition",)
+    places: ClassVar[tuple[str, ...]] = ("h", "c")
 
     kernel: int = Field(5, ge=1)
     """Side of the state-to-state and input-to-state kernels, in cells."""

@@ -17,6 +17,7 @@ class E3DLSTMConfig(CellConfig):
     """The eidetic 3-D LSTM. The defaults are the released cell, except that the memory M it computes is handed on."""
 
     slots: ClassVar[tuple[str, ...]] = ("transition",)
+    places: ClassVar[tuple[str, ...]] = ("h", "c")
 
     kernel: tuple[Side, Side, Side] = (2, 5, 5)
     """Depth, height and width of the kernels, in slices and cells."""
@@ -47,6 +48,8 @@ class E3DLSTMConfig(CellConfig):
 
 class FrameWindowConfig(CellConfig):
     """The last frames as the depth of a 3-D field. A layer's width says nothing here: the channels stay as they are."""
+
+    places: ClassVar[tuple[str, ...]] = ("frames",)
 
     depth: int = Field(2, ge=1)
     """Frames in the window, the newest one last; before the first frame there are zeros."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from stkit.api import CarryPort, Component, ComponentConfig, ModuleConfig
 
 class MIMConfig(ModuleConfig):
     """Memory In Memory (Wang et al. 2019). The defaults are the released modules, with weights that fit any grid."""
+
+    places: ClassVar[tuple[str, ...]] = ("d", "t")
 
     kernel: int = Field(5, ge=1)
     """Side of the kernels, in cells."""

@@ -14,6 +14,7 @@ class STLSTMConfig(CellConfig):
     """Spatiotemporal LSTM (Wang et al. 2017)."""
 
     slots: ClassVar[tuple[str, ...]] = ("transition",)
+    places: ClassVar[tuple[str, ...]] = ("h", "c")
 
     kernel: int = Field(5, ge=1)
     """Side of the kernels, in cells."""

@@ -16,6 +16,7 @@ class CausalLSTMConfig(CellConfig):
     """The Causal LSTM. The defaults are the released cell without its norm; the paper's equations are options."""
 
     slots: ClassVar[tuple[str, ...]] = ("transition",)
+    places: ClassVar[tuple[str, ...]] = ("h", "c")
 
     kernel: int = Field(5, ge=1)
     """Side in cells of the convolutions."""
@@ -51,6 +52,8 @@ class CausalLSTMConfig(CellConfig):
 
 class GHUConfig(CellConfig):
     """The Gradient Highway Unit, a node of its own."""
+
+    places: ClassVar[tuple[str, ...]] = ("z",)
 
     kernel: int = Field(5, ge=1)
     """Side in cells of the convolutions."""

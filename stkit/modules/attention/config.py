@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
-from stkit.plugin.config import ModuleConfig
+from stkit.plugin.config import AttentionConfig
 
 
-class SelfAttentionConfig(ModuleConfig):
+class SelfAttentionConfig(AttentionConfig):
     """Self-attention over the cells of the grid (Lin et al. 2020, the base model)."""
+
+    takes_depth: ClassVar[bool] = True
 
     key_channels: int | None = Field(None, ge=1)
     """Channels of queries and keys (the paper gives no number); null: half of the signal's."""
@@ -18,8 +22,10 @@ class SelfAttentionConfig(ModuleConfig):
     """Add offsets to all projections. That of the keys then learns nothing: a softmax does not see it."""
 
 
-class SelfAttentionMemoryConfig(ModuleConfig):
+class SelfAttentionMemoryConfig(AttentionConfig):
     """Self-attention with a memory of its own (Lin et al. 2020, the SAM module)."""
+
+    remembers: ClassVar[bool] = True
 
     key_channels: int | None = Field(None, ge=1)
     """Channels of queries and keys (the paper gives no number); null: half of the signal's."""

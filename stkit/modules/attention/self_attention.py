@@ -59,7 +59,7 @@ class SelfAttention(Attachment):
     @classmethod
     def from_config(cls, config: SelfAttentionConfig, site: AttachmentSite) -> SelfAttention:
         """As a recipe says it."""
-        options = config.model_dump(exclude={"name", "layers"})
+        options = config.model_dump(exclude={"name", "layers", "when"})
         return cls(site.channels, **options, device=site.device, dtype=site.dtype)
 
     def forward(self, signal: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:

@@ -86,7 +86,7 @@ class SelfAttentionMemory(Attachment):
     @classmethod
     def from_config(cls, config: SelfAttentionMemoryConfig, site: AttachmentSite) -> SelfAttentionMemory:
         """As a recipe says it."""
-        options = config.model_dump(exclude={"name", "layers"})
+        options = config.model_dump(exclude={"name", "layers", "when"})
         return cls(site.channels, **options, device=site.device, dtype=site.dtype)
 
     def initial_state(

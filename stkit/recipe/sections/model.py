@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from stkit.plugin.config import CellConfig, ComponentConfig, Config, ModuleConfig
+from stkit.plugin.config import AttentionConfig, CellConfig, ComponentConfig, Config, ModuleConfig
 from stkit.recipe.component import Component
 
 CellChoice = Annotated[CellConfig, Component("cells")]
 TransitionChoice = Annotated[ModuleConfig, Component("modules", slot="transition")]
 HeadChoice = Annotated[ComponentConfig, Component("modules", slot="head")]
+AttentionChoice = Annotated[AttentionConfig, Component("modules", slot="attention", base=AttentionConfig)]
 
 
-class LayerConfig(Config):
+Attention = dict[str, AttentionChoice | None]
+
+
+class _Attended(Config):
+    """A section with attention by place."""
+
+    @field_validator("attention", mode="before", check_fields=False)
+    @classmethod
+    def _null_is_none_at_all(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @model_serializer(mode="wrap")
+    def _without_empty_attention(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe without attention keeps its hash, and so its runs, from before there was any.
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "attention" or value}
+
+
+class LayerConfig(_Attended):
     """One layer of the stack, where it differs from the others."""
 
     width: int = Field(ge=1)
@@ -23,6 +42,8 @@ class LayerConfig(Config):
     """The layer's cell; null: the model's cell."""
     transition: TransitionChoice | None = None
     """The layer's transition; null: what the model says for this layer."""
+    attention: Attention = Field(default_factory=dict)
+    """By place, where it differs from the model's; null at a place takes away what the model says for it."""
 
 
 class NextFrame(Config):
@@ -42,7 +63,7 @@ class EncoderForecaster(Config):
 RolloutChoice = Annotated[NextFrame | EncoderForecaster, Field(discriminator="name")]
 
 
-class ModelConfig(Config):
+class ModelConfig(_Attended):
     """Which cells, in which layers, rolled out how."""
 
     name: str | None = None
@@ -55,6 +76,9 @@ class ModelConfig(Config):
     """Bottom to top. A bare number is a layer of that width; ``cell`` may be a bare name."""
     transition: TransitionChoice | None = None
     """What keeps the memory, in place of the forget gate; null: the cell's own forget gate."""
+    attention: Attention = Field(default_factory=dict)
+    """Attention by place: at ``x`` (the input), ``h``, ``c``, ``m`` or what other places the cells or the transition
+    have, a module for the slot ``attention``; null at a place takes it away again."""
     patch: int = Field(1, ge=1)
     """Side in cells of the square patches that are folded into channels; fields are padded to a multiple of it."""
     head: HeadChoice
