@@ -26,6 +26,13 @@ SA_CONVLSTM = Paper(
     reference_code="none was published",
 )
 
+REVIN = Paper(
+    title="Reversible Instance Normalization for Accurate Time-Series Forecasting against Distribution Shift",
+    authors="Kim, Kim, Tae, Park, Choi, Choo",
+    year=2022,
+    link="ICLR 2022",
+    reference_code="https://github.com/ts-kim/RevIN (MIT)",
+)
 
 @hookimpl
 def stkit_cells() -> Iterator[CellSpec]:
@@ -40,7 +47,7 @@ def stkit_cells() -> Iterator[CellSpec]:
 
 @hookimpl
 def stkit_modules() -> Iterator[ModuleSpec]:
-    """Heads, norms and transitions that belong to no paper."""
+    """Heads, norms, attention, transitions, and what makes fields steadier."""
     norms = "stkit.modules.norm.norms"
     yield _module("head", "conv", "stkit.modules.head.conv:ConvHead", "ConvHead", "a convolution of hidden states")
     yield _module("norm", "channel", f"{norms}:ChannelNorm", "ChannelNorm", "one gain for each channel; any grid")
@@ -63,6 +70,20 @@ def stkit_modules() -> Iterator[ModuleSpec]:
         paper=SA_CONVLSTM,
     )
     yield _module("transition", "forget", "stkit.cells.forget:Forget", "Forget", "the forget gate")
+    nonstationary = "stkit.modules.nonstationary"
+    for name, part, summary, paper in (
+        ("differencing", "Differencing", "differences from step to step and from season to season", None),
+        ("reversible_norm", "ReversibleNorm", "each sequence by its own mean and deviation, and back", REVIN),
+        ("trend_season", "TrendSeason", "a trend and a season are carried on; the network sees the rest", None),
+    ):
+        yield ModuleSpec(
+            name=name,
+            slot="nonstationary",
+            target=f"{nonstationary}.{name}:{part}",
+            config=f"{nonstationary}.config:{part}Config",
+            summary=summary,
+            paper=paper,
+        )
 
 
 def _module(slot: Slot, name: str, target: str, config: str, summary: str) -> ModuleSpec:
