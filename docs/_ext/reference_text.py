@@ -110,7 +110,7 @@ def cli_page() -> Iterator[str]:
     """Every built-in command: usage, what it does, arguments, options, examples."""
     from stkit.cli.main import SUMMARIES, cli
 
-    root = click.Context(cli, info_name="stkit")
+    root = click.Context(cli, info_name="stkit", **cli.context_settings)
     yield from ("## `stkit`", "", *_options(cli, root))
     for name in SUMMARIES:
         command = cli.get_command(root, name)

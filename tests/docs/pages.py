@@ -14,6 +14,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "recipes" / "README.md",
     *sorted((ROOT / "plugins").glob("*/README.md")),
+    ROOT / "stkit" / "plugin" / "template" / "README.md",
     *sorted(path for path in DOCS.rglob("*.md") if not {"_build", "generated", "records"} & set(path.parts)),
 ]
 _BLOCK = re.compile(r"^(?P<fence>`{3,}|:{3,})(?P<info>[^\n]*)\n(?P<body>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)

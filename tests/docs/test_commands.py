@@ -14,12 +14,12 @@ PLACEHOLDERS = ("NAME", "REF", "RUN")
 OWN = {"my.yaml": "predrnn-sst"}
 """Files of the reader, and what the pages copied them from."""
 FROM_OTHERS = ("convgru-sst",)
-"""Recipes of the plugin that the page on plugins writes."""
+"""Recipes of the plugin that ``stkit new-plugin`` writes on the page on plugins."""
 
 
 def parsed(arguments: tuple[str, ...]) -> click.Context:
     name, *rest = arguments
-    root = click.Context(cli, info_name="stkit")
+    root = click.Context(cli, info_name="stkit", **cli.context_settings)
     command = cli.get_command(root, name)
     assert command is not None, f"there is no command {name!r}"
     return command.make_context(name, rest, parent=root)
@@ -27,7 +27,19 @@ def parsed(arguments: tuple[str, ...]) -> click.Context:
 
 def test_the_pages_show_commands():
     shown = {command.arguments[0] for command in COMMANDS}
-    assert {"recipe", "resume", "eval", "predict", "report", "list", "info", "validate", "cp", "import"} <= shown
+    assert {
+        "recipe",
+        "resume",
+        "eval",
+        "predict",
+        "report",
+        "list",
+        "info",
+        "validate",
+        "cp",
+        "import",
+        "new-plugin",
+    } <= shown
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[c.label + " " + " ".join(c.arguments) for c in COMMANDS])

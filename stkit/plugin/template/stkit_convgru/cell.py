@@ -9,8 +9,6 @@ Axes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from stkit.cells import Cell, CellSite, GateBlock, Source, StepOut, Tensors
 from torch import Tensor, sigmoid, tanh
@@ -69,7 +67,7 @@ class ConvGruCell(Cell):
         self.candidate = block("n")
 
     @classmethod
-    def from_config(cls, config: ConvGruConfig, site: CellSite) -> Self:
+    def from_config(cls, config: ConvGruConfig, site: CellSite) -> Cell:
         """As a recipe says it; ``site`` is where in the stack the cell will stand."""
         return cls(
             site.in_channels,
