@@ -157,6 +157,12 @@ def stkit_datasets() -> Iterator[DatasetSpec]:
         ),
     )
     yield DatasetSpec(
+        name="synthetic_field",
+        target="stkit.data.synthetic_field:SyntheticField",
+        config="stkit.data.synthetic_field_config:SyntheticFieldConfig",
+        summary="a field by a known law, with the error of the best possible forecast (made from its seed)",
+    )
+    yield DatasetSpec(
         name="imported",
         target="stkit.interop.data:ImportedData",
         config="stkit.interop.config:ImportedDataConfig",
