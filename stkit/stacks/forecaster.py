@@ -6,14 +6,16 @@ Axes: ``B`` batch, ``T`` time, ``C`` channels, ``H`` height, ``W`` width, all in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from stkit.cells.attend import masked_keys
+from stkit.cells.base import Tensors
 from stkit.cells.gates import sequence
+from stkit.stacks.nonstationary import AsItIs, NonStationary, chosen
 from stkit.stacks.patch import Patches
 from stkit.stacks.rollout import Rollout, RolloutState
 
@@ -43,6 +45,8 @@ class StreamState(NamedTuple):
     """``B C H W``: the forecast of the frame that comes next."""
     next_known: Tensor
     """``B K H W``: the known inputs of that frame, or the last ones known; ``K`` may be 0."""
+    memory: Tensors
+    """What the module for non-stationary fields knows of the frames so far; empty where there is none."""
     keys: Tensor | None = None
     """``B h w``, in patches: what attention may look at; None: everything."""
 
@@ -63,18 +67,30 @@ class Forecaster(nn.Module):
     are known in the future, too. Where more channels are forecast than taken in, the first ones are fed back.
 
     A field has zeros where it has no value, on land or where it is missing; ``valid`` says where that is. No attention
-    looks at a patch in which no field had a value in the whole context.
+    looks at a patch in which no field had a value in the whole context, and no level or scale of a module for
+    non-stationary fields knows of such a cell.
 
     Args:
         rollout: the stacks and the head, in folded space.
         in_channels: channels of the context's frames.
         out_channels: channels forecast.
         patch: side in cells of the patches that the rollout's channels stand for.
+        nonstationary: what the state's channels go through on their way in, and back on their way out; None: nothing.
+            Channels that are forecast and not fed back are left as they are.
     """
 
-    def __init__(self, rollout: Rollout, *, in_channels: int, out_channels: int, patch: int = 1) -> None:
+    def __init__(
+        self,
+        rollout: Rollout,
+        *,
+        in_channels: int,
+        out_channels: int,
+        patch: int = 1,
+        nonstationary: NonStationary | None = None,
+    ) -> None:
         super().__init__()
         self.network = rollout
+        self.nonstationary = AsItIs() if nonstationary is None else nonstationary
         self.in_channels = in_channels
         self.state_channels = out_channels
         self.known_channels = max(in_channels - out_channels, 0)
@@ -84,6 +100,11 @@ class Forecaster(nn.Module):
     def fed_channels(self) -> int:
         """State channels that the model takes in."""
         return self.in_channels - self.known_channels
+
+    @property
+    def takes_base(self) -> bool:
+        """Whether it can forecast the departure from a ``base``: nothing sets the level of its forecasts already."""
+        return not self.nonstationary.sets_level
 
     def forward(
         self,
@@ -104,20 +125,21 @@ class Forecaster(nn.Module):
             valid: ``B T C H W``, bool: where the state's channels of the context have a value; None: everywhere.
 
         Raises:
-            ValueError: if a shape does not fit.
+            ValueError: if a shape does not fit, or there is a base and the model sets its level itself.
         """
         batch, _, _, height, width = context.shape
         if horizon < 1:
             raise ValueError(f"the horizon is at least 1 frame, received {horizon}")
         _check("known inputs", known, (batch, horizon, self.known_channels, height, width))
-        _check("base", base, (batch, horizon, self.state_channels, height, width))
+        self._check_base(base, (batch, horizon, self.state_channels, height, width))
         keys = self._keys(context, valid)
         with sequence(self), masked_keys(self.network, keys):
-            stream = self._absorb(context, _at(known, 0), _at(base, 0))
+            stream = self._absorb(context, valid, _at(known, 0), _at(base, 0))
             forecasts = [stream.forecast]
             for lead in range(1, horizon):
-                rollout, _ = self.network.feed(self._forecast_as_input(stream), stream.rollout)
-                stream = self._forecast(rollout, stream.next_known, _at(known, lead), _at(base, lead))
+                x, memory = self._forecast_as_input(stream)
+                rollout, _ = self.network.feed(x, stream.rollout)
+                stream = self._forecast(rollout, memory, stream.next_known, _at(known, lead), _at(base, lead))
                 forecasts.append(stream.forecast)
         return torch.stack(forecasts, dim=1)
 
@@ -138,14 +160,14 @@ class Forecaster(nn.Module):
             valid: as in :meth:`forward`.
 
         Raises:
-            ValueError: if a shape does not fit.
+            ValueError: if a shape does not fit, or there is a base and the model sets its level itself.
         """
         batch, _, _, height, width = context.shape
         _check("next known inputs", next_known, (batch, self.known_channels, height, width))
-        _check("base", base, (batch, self.state_channels, height, width))
+        self._check_base(base, (batch, self.state_channels, height, width))
         keys = self._keys(context, valid)
         with sequence(self), masked_keys(self.network, keys):
-            return self._absorb(context, next_known, base)._replace(keys=keys)
+            return self._absorb(context, valid, next_known, base)._replace(keys=keys)
 
     def step(
         self,
@@ -173,12 +195,12 @@ class Forecaster(nn.Module):
             The forecast ``B C H W`` of the frame after ``frame``, and the stream's new state.
 
         Raises:
-            ValueError: if a shape does not fit.
+            ValueError: if a shape does not fit, or there is a base and the model sets its level itself.
         """
         batch, _, height, width = state.forecast.shape
         _check("known inputs", known, (batch, self.known_channels, height, width))
         _check("next known inputs", next_known, (batch, self.known_channels, height, width))
-        _check("base", base, (batch, self.state_channels, height, width))
+        self._check_base(base, (batch, self.state_channels, height, width))
         if frame is not None and frame.shape[1] == self.in_channels:
             frame, announced = frame[:, : self.fed_channels], frame[:, self.fed_channels :]
         else:
@@ -190,12 +212,12 @@ class Forecaster(nn.Module):
             keys = keys | self._patched(valid[:, None])
         with sequence(self), masked_keys(self.network, keys):
             if frame is None:
-                rollout = self.network.stand_in(
-                    self._forecast_as_input(state._replace(next_known=known)), state.rollout
-                )
+                x, memory = self._forecast_as_input(state._replace(next_known=known))
+                rollout = self.network.stand_in(x, state.rollout)
             else:
-                rollout, _ = self.network.absorb(self._input(frame, known), state.rollout)
-            state = self._forecast(rollout, known, next_known, base)._replace(keys=keys)
+                z, memory = self.nonstationary.encode(frame, state.memory, self._fed(valid))
+                rollout, _ = self.network.absorb(self._input(z, known), state.rollout)
+            state = self._forecast(rollout, memory, known, next_known, base)._replace(keys=keys)
         return state.forecast, state
 
     def rollout(
@@ -218,80 +240,110 @@ class Forecaster(nn.Module):
                 departure.
             tokens: ``B T-2``, for each input from the second one: True shows the true frame, False the forecast; None
                 shows the context and forecasts. Only for rollouts that predict every next frame.
-            valid: ``B T C H W``, bool: where ``frames`` have a value; of what follows the context nothing is used.
+            valid: ``B T C H W``, bool: where ``frames`` have a value; None: everywhere. Of what follows the context it
+                counts where frames are shown.
 
         Raises:
-            ValueError: if a shape does not fit, or tokens are given to a rollout that cannot use them.
+            ValueError: if a shape does not fit, tokens are given to a rollout that cannot use them, or there is a base
+                and the model sets its level itself.
         """
         batch, steps, _, height, width = frames.shape
         if not 1 <= context_steps < steps:
             raise ValueError(f"the context has 1 to {steps - 1} of {steps} frames, received {context_steps}")
-        if frames.shape[2] < self.fed_channels:
-            raise ValueError(f"the model takes in {self.fed_channels} state channels, received {frames.shape[2]}")
         if self.known_channels and known is None:
             raise ValueError(f"the model needs {self.known_channels} known input channels for each frame")
         _check("known inputs", known, (batch, steps, self.known_channels, height, width))
-        _check("base", base, (batch, steps - 1, self.state_channels, height, width))
+        self._check_base(base, (batch, steps - 1, self.state_channels, height, width))
         _check("tokens", tokens, (batch, steps - 2))
         if tokens is not None and not self.network.predicts_context:
             raise ValueError("an encoder-forecaster is shown no frame after the context: it takes no sampling tokens")
         keys = self._keys(frames[:, :context_steps], None if valid is None else valid[:, :context_steps])
         with sequence(self), masked_keys(self.network, keys):
-            return self._unroll(frames[:, :, : self.fed_channels], context_steps, known, base, tokens)
+            return self._unroll(self._fed(frames), context_steps, known, base, tokens, self._fed(valid))
 
     def _unroll(
-        self, frames: Tensor, context_steps: int, known: Tensor | None, base: Tensor | None, tokens: Tensor | None
+        self,
+        frames: Tensor,
+        context_steps: int,
+        known: Tensor | None,
+        base: Tensor | None,
+        tokens: Tensor | None,
+        valid: Tensor | None,
     ) -> RolloutOut:
         batch, steps, _, height, width = frames.shape
         patches = Patches(self.patch, height, width)
-        folded, known, base = patches.fold(frames), _fold(known, patches), _fold(base, patches)
+        known = None if known is None else patches.fold(known)
         first = 1 if self.network.predicts_context else context_steps
         state = self.network.initial_state(batch, *patches.grid, frames.device, frames.dtype)
+        memory = self.nonstationary.initial_memory(batch, height, width, frames.device, frames.dtype)
         aux: list[tuple[Mapping[str, Tensor], ...]] = []
         predictions: list[Tensor] = []
         for t in range(steps - 1):
-            x = folded[:, t]
-            if tokens is not None and t > 0:
-                x = torch.where(tokens[:, t - 1, None, None, None], x, self._fed(predictions[-1]))
-            elif t >= context_steps:
-                x = self._fed(predictions[-1])
+            if t == 0 or (tokens is None and t < context_steps):
+                z, memory = self.nonstationary.encode(frames[:, t], memory, _at(valid, t))
+            elif tokens is None:
+                z, memory = self.nonstationary.feed(self._fed(predictions[-1]), memory)
+            else:
+                shown, forecast = tokens[:, t - 1], self._fed(predictions[-1])
+                z, memory = self._shown_or_fed(shown, frames[:, t], _at(valid, t), forecast, memory)
             take_in = self.network.absorb if t < context_steps else self.network.feed
-            state, taken = take_in(_join(x, _at(known, t)), state)
+            state, taken = take_in(_join(patches.fold(z), _at(known, t)), state)
             aux.extend(taken)
             if t + 1 >= first:
                 said, state, taken = self.network.forecast(_at(known, t + 1), state)
                 aux.extend(taken)
-                predictions.append(_departed(said, _at(base, t), patches))
-        return RolloutOut(patches.unfold(torch.stack(predictions, dim=1)), first, aux)
+                predictions.append(self._frame(patches.unfold(said), memory, _at(base, t)))
+        return RolloutOut(torch.stack(predictions, dim=1), first, aux)
 
-    def _absorb(self, context: Tensor, next_known: Tensor | None, base: Tensor | None) -> StreamState:
+    def _shown_or_fed(
+        self, shown: Tensor, frame: Tensor, valid: Tensor | None, forecast: Tensor, memory: Tensors
+    ) -> tuple[Tensor, Tensors]:
+        """For each sample the frame or the forecast of it, and the memory after that."""
+        seen, after_frame = self.nonstationary.encode(frame, memory, valid)
+        fed, after_forecast = self.nonstationary.feed(forecast, memory)
+        return torch.where(shown[:, None, None, None], seen, fed), chosen(shown, after_frame, after_forecast)
+
+    def _absorb(
+        self, context: Tensor, valid: Tensor | None, next_known: Tensor | None, base: Tensor | None
+    ) -> StreamState:
         batch, steps, channels, height, width = context.shape
         if steps < 1 or channels != self.in_channels:
             raise ValueError(
                 f"a context has at least 1 frame of {self.in_channels} channels, received {steps} of {channels}"
             )
-        frames, known = context[:, :, : self.fed_channels], context[:, :, self.fed_channels :]
+        frames, known, valid = self._fed(context), context[:, :, self.fed_channels :], self._fed(valid)
         grid = Patches(self.patch, height, width).grid
         state = self.network.initial_state(batch, *grid, context.device, context.dtype)
+        memory = self.nonstationary.initial_memory(batch, height, width, context.device, context.dtype)
         for t in range(steps):
-            state, _ = self.network.absorb(self._input(frames[:, t], known[:, t]), state)
-        return self._forecast(state, known[:, -1], next_known, base)
+            z, memory = self.nonstationary.encode(frames[:, t], memory, _at(valid, t))
+            state, _ = self.network.absorb(self._input(z, known[:, t]), state)
+        return self._forecast(state, memory, known[:, -1], next_known, base)
 
     def _forecast(
-        self, rollout: RolloutState, known: Tensor, next_known: Tensor | None, base: Tensor | None
+        self, rollout: RolloutState, memory: Tensors, known: Tensor, next_known: Tensor | None, base: Tensor | None
     ) -> StreamState:
         """Forecast the next frame. Its known inputs are ``next_known``, or those of the last frame are held."""
         patches = Patches(self.patch, *known.shape[-2:])
         next_known = known if next_known is None else next_known
         said, rollout, _ = self.network.forecast(patches.fold(next_known), rollout)
-        return StreamState(rollout, patches.unfold(_departed(said, _fold(base, patches), patches)), next_known)
+        return StreamState(rollout, self._frame(patches.unfold(said), memory, base), next_known, memory)
 
-    def _forecast_as_input(self, stream: StreamState) -> Tensor:
-        return self._input(stream.forecast[:, : self.fed_channels], stream.next_known)
+    def _frame(self, said: Tensor, memory: Tensors, base: Tensor | None) -> Tensor:
+        """The full forecast on the data's grid: what the head said of the next frame, decoded, on top of the base."""
+        frame = self.nonstationary.decode(self._fed(said), memory)
+        if self.fed_channels < self.state_channels:
+            frame = torch.cat([frame, said[:, self.fed_channels :]], dim=1)
+        return frame if base is None else base + frame
 
-    def _input(self, frame: Tensor, known: Tensor) -> Tensor:
-        patches = Patches(self.patch, *frame.shape[-2:])
-        return _join(patches.fold(frame), patches.fold(known))
+    def _forecast_as_input(self, stream: StreamState) -> tuple[Tensor, Tensors]:
+        """The network's input where the stream's forecast stands in for the frame, and the memory after it."""
+        z, memory = self.nonstationary.feed(self._fed(stream.forecast), stream.memory)
+        return self._input(z, stream.next_known), memory
+
+    def _input(self, z: Tensor, known: Tensor) -> Tensor:
+        patches = Patches(self.patch, *z.shape[-2:])
+        return _join(patches.fold(z), patches.fold(known))
 
     def _keys(self, context: Tensor, valid: Tensor | None) -> Tensor | None:
         """What attention may look at, ``B h w`` in patches; None where that is everything."""
@@ -308,18 +360,27 @@ class Forecaster(nn.Module):
         seen = valid.any(dim=(1, 2))
         return Patches(self.patch, *seen.shape[-2:]).fold(seen[:, None].float()).any(dim=1)
 
-    def _fed(self, folded: Tensor) -> Tensor:
-        """The part of a folded forecast that is fed back."""
-        if self.fed_channels == self.state_channels:
-            return folded
-        batch, _, height, width = folded.shape
-        by_cell = folded.reshape(batch, self.patch**2, self.state_channels, height, width)
-        return by_cell[:, :, : self.fed_channels].flatten(1, 2)
+    @overload
+    def _fed(self, frames: Tensor) -> Tensor: ...
 
+    @overload
+    def _fed(self, frames: None) -> None: ...
 
-def _departed(said: Tensor, base: Tensor | None, patches: Patches) -> Tensor:
-    """The full forecast: what the head said, on top of the base; zeros in the padding."""
-    return patches.blank(said if base is None else base + said)
+    def _fed(self, frames: Tensor | None) -> Tensor | None:
+        """The channels that are taken in and fed back, of ``.. C H W``."""
+        if frames is None:
+            return None
+        if frames.shape[-3] < self.fed_channels:
+            raise ValueError(f"the model takes in {self.fed_channels} state channels, received {frames.shape[-3]}")
+        return frames[..., : self.fed_channels, :, :]
+
+    def _check_base(self, base: Tensor | None, shape: tuple[int, ...]) -> None:
+        if base is not None and not self.takes_base:
+            raise ValueError(
+                "base: the model's module for non-stationary fields says itself around which level the next frame lies;"
+                " a second level has no meaning"
+            )
+        _check("base", base, shape)
 
 
 def _join(frame: Tensor, known: Tensor | None) -> Tensor:
@@ -328,10 +389,6 @@ def _join(frame: Tensor, known: Tensor | None) -> Tensor:
 
 def _at(frames: Tensor | None, t: int) -> Tensor | None:
     return None if frames is None else frames[:, t]
-
-
-def _fold(fields: Tensor | None, patches: Patches) -> Tensor | None:
-    return None if fields is None else patches.fold(fields)
 
 
 def _check(what: str, value: Tensor | None, shape: tuple[int, ...]) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stkit.cells import Tensors
 from stkit.stacks.forecaster import Forecaster, RolloutOut, StreamState
 from stkit.testing.contract import ContractViolation, StackContract
 
@@ -105,8 +106,9 @@ class FillsItsContext(Forecaster):
 class DetachesItsFeedback(Forecaster):
     """There is no gradient through the forecasts that are fed back."""
 
-    def _forecast_as_input(self, stream: StreamState) -> Tensor:
-        return super()._forecast_as_input(stream).detach()
+    def _forecast_as_input(self, stream: StreamState) -> tuple[Tensor, Tensors]:
+        x, memory = super()._forecast_as_input(stream)
+        return x.detach(), memory
 
 
 class AnswersInFloat32(Forecaster):

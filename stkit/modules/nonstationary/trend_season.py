@@ -141,7 +141,7 @@ class TrendSeason(NonStationary):
         basis = self.terms_at(torch.arange(1 - self.window, 1, device=frames.device, dtype=precise))  # N K
         products = (basis[:, :, None] * basis[:, None, :]).flatten(1)  # N K*K
         weight = valid.movedim(1, -1).to(precise)  # B C H W N
-        gram = (weight @ products).unflatten(-1, (self.terms, self.terms))
+        gram = (weight @ products).reshape(*weight.shape[:-1], self.terms, self.terms)
         # Fitted to what is above the latest value, so that a large level costs no digits.
         right = (weight * (frames - latest[:, None]).movedim(1, -1)) @ basis
         fitted = valid.sum(1) >= self.needed
