@@ -19,6 +19,7 @@ from stkit.data.record import Record, SpanRecord
 from stkit.data.source import FieldSource
 from stkit.errors import DataError
 from stkit.evaluate.baselines import Baseline, Context, Forecast
+from stkit.evaluate.words import unit_text
 
 NAME = "optimal"
 
@@ -90,7 +91,7 @@ class Optimal(Baseline):
         errors = self.expected_error(starts, input_steps, horizon)
         assert self._source is not None, "checked by optimum()"
         told = [
-            f"{', '.join(f'{error:.4g}' for error in errors[:, channel])} {variable.units}".rstrip(" 1")
+            f"{', '.join(f'{error:.3g}' for error in errors[:, channel])} {unit_text(variable.units)}".rstrip()
             for channel, variable in enumerate(self._source.variables)
         ]
         kind = "the mean of all futures that fit the context, by the law of the field"
