@@ -35,7 +35,14 @@ def check_sense(loaded: LoadedRecipe) -> None:
         RecipeError: with every problem found, each with its place.
     """
     recipe = loaded.recipe
-    checks = (_split(recipe.data.split), _model(recipe), _train(recipe), training_problems(recipe), _metrics(recipe))
+    checks = (
+        _split(recipe.data.split),
+        _model(recipe),
+        _nonstationary(recipe),
+        _train(recipe),
+        training_problems(recipe),
+        _metrics(recipe),
+    )
     refuse(loaded.problem(path, message) for found in checks for path, message in found)
 
 
@@ -51,6 +58,27 @@ def _model(recipe: Recipe) -> Found:
     yield from plan_problems(recipe.model, known, grid)
     if len(set(recipe.data.extra_inputs)) < len(recipe.data.extra_inputs):
         yield ("data", "extra_inputs"), "an input is named twice"
+
+
+def _nonstationary(recipe: Recipe) -> Found:
+    module, departure = recipe.model.nonstationary, recipe.data.departure_from
+    if module is None:
+        return
+    at: Path = ("model", "nonstationary")
+    for sentence in module.problems(input_steps=recipe.data.input_steps):
+        yield at, f"{module.name}: {sentence}"
+    if module.sets_level and departure != "none":
+        yield (
+            at,
+            f"{module.name} says itself around which level the next frame lies, and so does data.departure_from: "
+            f"{departure}; set data.departure_from to none, or model.nonstationary to null",
+        )
+    if getattr(recipe.model.head, "activation", None) is not None:
+        yield (
+            ("model", "head", "activation"),
+            f"with {module.name} the head says how far the next frame lies from its level, which has no bounds; "
+            "set activation to null",
+        )
 
 
 def _train(recipe: Recipe) -> Found:

@@ -22,6 +22,7 @@ from stkit.recipe.sections.model import ModelConfig
 from stkit.recipe.shape import check_model
 from stkit.recipe.tree import Mark, Source, node_from
 from stkit.stacks.forecaster import Forecaster
+from stkit.stacks.nonstationary import NonStationary, NonStationarySite
 from stkit.stacks.rollout import EncoderForecaster, NextFrame, Rollout
 from stkit.stacks.stack import Stack
 
@@ -100,7 +101,13 @@ def build_forecaster(
         rollout = EncoderForecaster(stack, builder.stack(plan_forecaster(model, known_channels)), head)
     else:
         rollout = NextFrame(stack, head)
-    return Forecaster(rollout, in_channels=in_channels, out_channels=out_channels, patch=model.patch)
+    return Forecaster(
+        rollout,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        patch=model.patch,
+        nonstationary=builder.nonstationary(model.nonstationary, in_channels - known_channels, grid),
+    )
 
 
 def model_config(values: Mapping[str, Any]) -> ModelConfig:
@@ -145,6 +152,19 @@ class _Builder:
             where = ("model", "layers", node.layer - 1)
             raise refusal(f"layer {node.layer} ({node.cell.name}): {error}", where) from error
         return cell
+
+    def nonstationary(
+        self, config: ComponentConfig | None, channels: int, grid: tuple[int, int] | None
+    ) -> NonStationary | None:
+        """Works on the data's own grid, not on patches."""
+        if config is None:
+            return None
+        site = NonStationarySite(channels, grid, self.device, self.dtype)
+        try:
+            module: NonStationary = _target("modules", config, "nonstationary").from_config(config, site)
+        except ValueError as error:
+            raise refusal(f"{config.name}: {error}", ("model", "nonstationary")) from error
+        return module
 
     def head(self, config: ComponentConfig, widths: tuple[int, ...], channels: int) -> nn.Module:
         site = HeadSite(widths, channels, self.grid, self.device, self.dtype)

@@ -17,7 +17,10 @@ def training_problems(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], s
             "set data.departure_from to none, or reverse_batches to false",
         )
     if train.loss.name.rpartition("/")[2] == "bce":
-        if getattr(recipe.model.head, "activation", "sigmoid") != "sigmoid":
+        if recipe.model.nonstationary is not None:
+            name = recipe.model.nonstationary.name
+            yield (("train", "loss"), f"bce scores probabilities, and what {name} makes of the head's answer is none")
+        elif getattr(recipe.model.head, "activation", "sigmoid") != "sigmoid":
             yield (("train", "loss"), "bce scores probabilities; set model.head.activation to sigmoid")
         if departure != "none":
             yield (("train", "loss"), f"bce scores probabilities, and a departure from {departure} is none")

@@ -6,13 +6,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from stkit.plugin.config import AttentionConfig, CellConfig, ComponentConfig, Config, ModuleConfig
+from stkit.plugin.config import (
+    AttentionConfig,
+    CellConfig,
+    ComponentConfig,
+    Config,
+    ModuleConfig,
+    NonStationaryConfig,
+)
 from stkit.recipe.component import Component
 
 CellChoice = Annotated[CellConfig, Component("cells")]
 TransitionChoice = Annotated[ModuleConfig, Component("modules", slot="transition")]
 HeadChoice = Annotated[ComponentConfig, Component("modules", slot="head")]
 AttentionChoice = Annotated[AttentionConfig, Component("modules", slot="attention", base=AttentionConfig)]
+NonStationaryChoice = Annotated[
+    NonStationaryConfig, Component("modules", slot="nonstationary", base=NonStationaryConfig)
+]
 
 
 Attention = dict[str, AttentionChoice | None]
@@ -27,10 +37,10 @@ class _Attended(Config):
         return {} if value is None else value
 
     @model_serializer(mode="wrap")
-    def _without_empty_attention(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A recipe without attention keeps its hash, and so its runs, from before there was any.
+    def _without_what_is_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe without these modules keeps its hash, and so its runs, from before there were any.
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "attention" or value}
+        return {key: value for key, value in values.items() if key not in ("attention", "nonstationary") or value}
 
 
 class LayerConfig(_Attended):
@@ -79,6 +89,9 @@ class ModelConfig(_Attended):
     attention: Attention = Field(default_factory=dict)
     """Attention by place: at ``x`` (the input), ``h``, ``c``, ``m`` or what other places the cells or the transition
     have, a module for the slot ``attention``; null at a place takes it away again."""
+    nonstationary: NonStationaryChoice | None = None
+    """What fields that are not stationary go through before the network sees them, and forecasts on their way back;
+    null: nothing."""
     patch: int = Field(1, ge=1)
     """Side in cells of the square patches that are folded into channels; fields are padded to a multiple of it."""
     head: HeadChoice
