@@ -1,7 +1,8 @@
 """Cells: the interface, and the blocks that the papers' cells share."""
 
 from stkit.cells import observe
-from stkit.cells.attached import Attached, Attachment, AttachmentSite
+from stkit.cells.attached import Attached
+from stkit.cells.attachment import Attachment, AttachmentSite
 from stkit.cells.attend import KeyMask, attend, attention_weights, mask_keys, masked_keys
 from stkit.cells.base import (
     Cell,

@@ -1,4 +1,4 @@
-"""Attachments: something between a cell and one of its places, such as self-attention on its hidden state.
+"""A cell with something between it and its places, such as self-attention on its hidden state.
 
 Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 """
@@ -6,43 +6,14 @@ Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from stkit.cells.attachment import Attachment
 from stkit.cells.base import Cell, StepOut, Tensors, slices
 
 _PREFIX = "attention."
-
-
-class AttachmentSite(NamedTuple):
-    """Where an attachment stands: what the target of a module for the slot ``attention`` is built from."""
-
-    channels: int
-    """Of the signal at that place."""
-    device: torch.device | None = None
-    dtype: torch.dtype | None = None
-
-
-class Attachment(nn.Module):
-    """``(signal, state) -> (signal, state)``, with the channels and the grid of the signal kept.
-
-    Attributes:
-        channels: of the signal.
-    """
-
-    channels: int
-
-    def initial_state(
-        self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> Tensors:
-        """Zeros for what it remembers; empty if it remembers nothing."""
-        return {}
-
-    def forward(self, signal: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        """The signal ``B C *grid`` as it goes on, and the new state."""
-        raise NotImplementedError
 
 
 class Attached(Cell):
@@ -87,8 +58,8 @@ class Attached(Cell):
         self.cell = cell
         pre, post = dict(pre or {}), dict(post or {})
         inner = cell.places if isinstance(cell, Attached) else ((), ())
-        _check(cell, pre, {"x": cell.in_channels} if cell.in_channels else {}, inner[0])
-        _check(cell, post, {}, inner[1])
+        _check(pre, {**({"x": cell.in_channels} if cell.in_channels else {}), **places_of(cell)}, inner[0])
+        _check(post, places_of(cell, after=True), inner[1])
         self.pre, self.post = _modules(pre), _modules(post)
         self.places = (tuple(pre), tuple(post))
 
@@ -145,25 +116,30 @@ class Attached(Cell):
         return _attached(self.post, self.places[1], _PREFIX)
 
 
-def places_of(cell: Cell) -> dict[str, int]:
+def places_of(cell: Cell, *, after: bool = False) -> dict[str, int]:
     """The places of a cell other than its input, each with its channels: entries of its state, then its registers.
 
     Entries that are no field ``B C *grid`` of the cell are left out.
+
+    Args:
+        cell: any cell.
+        after: the registers as the cell hands them on; else as it reads them, which may be with other channels.
     """
-    meta = torch.device("meta")
     axes = (*slices(cell.output_depth), 5, 7)
-    found = {**cell.initial_state(3, 5, 7, meta), **cell.initial_carry(3, 5, 7, meta)}
-    return {
+    state = cell.initial_state(3, 5, 7, torch.device("meta"))
+    found = {
         name: value.shape[1]
-        for name, value in found.items()
+        for name, value in state.items()
         if value.is_floating_point() and (value.shape[0], *value.shape[2:]) == (3, *axes)
     }
+    for name, port in cell.carry_spec.items():
+        channels = port.writes if after else port.reads
+        if channels and port.depth == cell.output_depth:
+            found[name] = channels
+    return found
 
 
-def _check(
-    cell: Cell, attachments: Mapping[str, Attachment], inputs: Mapping[str, int], taken: tuple[str, ...]
-) -> None:
-    known = {**inputs, **places_of(cell)}
+def _check(attachments: Mapping[str, Attachment], known: Mapping[str, int], taken: tuple[str, ...]) -> None:
     for place, attachment in attachments.items():
         if place in taken:
             raise ValueError(f"the place {place!r} has an attachment already")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stkit.cells.attachment import Attachment
 from stkit.plugin.config import CarryPort
 
 Tensors = dict[str, Tensor]
@@ -20,6 +21,7 @@ NormFactory = Callable[[int], nn.Module]
 """Makes the normalisation of so many channels."""
 
 _OWN = "transition."
+_ATTENTION = "attention."
 
 
 class StepOut(NamedTuple):
@@ -90,11 +92,19 @@ class Transition(nn.Module):
     A transition writes :meth:`initial_state`, :meth:`forward` and, if it remembers the new memory, :meth:`commit`, in
     names of its own. A cell calls :meth:`zeros`, :meth:`keep` and :meth:`remember`, which put its entries into the
     cell's state under the prefix ``transition.`` and take them out again.
+
+    Attention can stand at signals inside it that it names in ``places`` and passes through :meth:`attended`.
     """
 
     needs_gate: bool = True
     """Whether the cell must compute gate pre-activations for it. MIM needs none."""
     carry_spec: Mapping[str, CarryPort] = {}
+    places: tuple[str, ...] = ()
+    """Signals inside it, with the memory's channels, at which attention can stand; those of its configuration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attachments = nn.ModuleDict()
 
     def initial_state(
         self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -124,23 +134,64 @@ class Transition(nn.Module):
         self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> Tensors:
         """The transition's part of the cell's initial state."""
-        return _prefixed(self.initial_state(batch, height, width, device, dtype))
+        size = (batch, height, width, device, dtype)
+        own = self.initial_state(*size)
+        for place, attachment in self.attachments.items():
+            assert isinstance(attachment, Attachment)
+            own |= _prefixed(attachment.initial_state(*size), f"{_ATTENTION}{place}.")
+        return _prefixed(own, _OWN)
 
     def keep(
         self, gate: Tensor | None, c: Tensor, x: Tensor | None, state: Tensors, carry: Tensors
     ) -> tuple[Tensor, Tensors, Tensors]:
         """:meth:`forward` on the cell's whole ``state``; its own part comes back, to be handed to :meth:`remember`."""
-        own = {name.removeprefix(_OWN): value for name, value in state.items() if name.startswith(_OWN)}
-        kept, own, carry = self(gate, c, x, own, carry)
+        own = _inside(state, _OWN)
+        kept, new, carry = self(gate, c, x, own, carry)
+        # In the order of before, because torch.compile guards on it.
+        own = {**{name: new[name] for name in own if name in new}, **new}
         return kept, own, carry
 
     def remember(self, c_new: Tensor, own: Tensors) -> Tensors:
         """The transition's part of the cell's new state, once the new memory is known."""
-        return _prefixed(self.commit(c_new, own))
+        attention = {name: value for name, value in own.items() if name.startswith(_ATTENTION)}
+        own = self.commit(c_new, {name: value for name, value in own.items() if name not in attention})
+        return _prefixed({**own, **attention}, _OWN)
+
+    def attach(self, attachments: Mapping[str, Attachment]) -> None:
+        """Let attachments stand at places of this transition.
+
+        Raises:
+            ValueError: if there is no such place, or it is taken.
+        """
+        for place, attachment in attachments.items():
+            if place not in self.places:
+                known = ", ".join(self.places) or "none"
+                raise ValueError(f"the transition has no place {place!r} to attach to; its places are {known}")
+            if place in self.attachments:
+                raise ValueError(f"the place {place!r} has an attachment already")
+            self.attachments[place] = attachment
+
+    def attended(self, place: str, signal: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
+        """The signal at a place as it goes on, and what stands there remembers, to be put into the new state.
+
+        Args:
+            place: one of ``places``.
+            signal: ``B C *grid``; it comes back as it is where nothing stands at the place.
+            state: what the transition remembers.
+        """
+        if place not in self.attachments:
+            return signal, {}
+        prefix = f"{_ATTENTION}{place}."
+        signal, kept = self.attachments[place](signal, _inside(state, prefix))
+        return signal, _prefixed(kept, prefix)
 
 
-def _prefixed(own: Tensors) -> Tensors:
-    return {_OWN + name: value for name, value in own.items()}
+def _prefixed(own: Tensors, prefix: str) -> Tensors:
+    return {prefix + name: value for name, value in own.items()}
+
+
+def _inside(state: Tensors, prefix: str) -> Tensors:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 class NormSite(NamedTuple):

@@ -5,6 +5,7 @@ Importing this loads no torch; :func:`dry_run` does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ class LayerCount:
     width: int
     in_channels: int
     parameters: int
+    attention: Mapping[str, str]
+    """The modules that stand at places of the layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,15 @@ class _Kept:
 
 
 def _layers(forecaster: Any, nodes: tuple[NodePlan, ...]) -> tuple[LayerCount, ...]:
-    from stkit.cells.base import Cell
+    from stkit.stacks.stack import Stack
 
-    cells = [module for module in forecaster.modules() if isinstance(module, Cell)]
+    cells = [node for module in forecaster.modules() if isinstance(module, Stack) for node in module.nodes]
     counts = []
     for place, cell in enumerate(cells):
         node = nodes[place % len(nodes)]
         second = "forecaster " if place >= len(nodes) else ""
         total = sum(p.numel() for p in cell.parameters())
-        counts.append(LayerCount(f"{second}layer {node.layer} ({node.cell.name})", node.width, cell.in_channels, total))
+        name = f"{second}layer {node.layer} ({node.cell.name})"
+        attention = {standing.place: standing.module.name for standing in node.attention}
+        counts.append(LayerCount(name, node.width, cell.in_channels, total, attention))
     return tuple(counts)

@@ -36,6 +36,8 @@ class MIM(Transition):
     Remembers ``N``, ``S``, the flag ``seen`` (0 before the first step, 1 after it; ``B 1 1 1``), with the released
     recurrence ``D``, and the input ``x`` where its change is read. Hands D on to the next layer as the register ``D``.
 
+    Attention can stand at D (place ``d``) and at T (place ``t``); what it gives takes their place everywhere.
+
     Args:
         in_channels: channels of the cell's input.
         width: channels of the cell's memory.
@@ -56,6 +58,7 @@ class MIM(Transition):
     """
 
     needs_gate = False
+    places = MIMConfig.places
 
     def __init__(
         self,
@@ -157,12 +160,15 @@ class MIM(Transition):
 
         seen = state["seen"] > 0
         d, n = self.mim_n(change, state["D"] if self.returns_d else state["N"], state["N"])
+        d, remembered = self.attended("d", d, state)
         d, new["N"] = torch.where(seen, d, torch.zeros_like(d)), torch.where(seen, n, state["N"])
+        new |= {name: torch.where(seen, value, state[name]) for name, value in remembered.items()}
         observe.signals(self, change, d)
         if self.returns_d:
             new["D"] = d
         kept, new["S"] = self.mim_s(d, c, state["S"])
-        return kept, new, {**carry, "D": d}
+        kept, remembered = self.attended("t", kept, state)
+        return kept, {**new, **remembered}, {**carry, "D": d}
 
 
 def _start_within(limit: float, unit: nn.Module) -> None:

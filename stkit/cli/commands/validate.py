@@ -11,7 +11,7 @@ from stkit.cli.parameters import recipe_arguments
 from stkit.errors import RecipeError
 
 if TYPE_CHECKING:
-    from stkit.recipe.dryrun import DryRun
+    from stkit.recipe.dryrun import DryRun, LayerCount
     from stkit.recipe.loaded import LoadedRecipe
 
 
@@ -69,10 +69,12 @@ def _as_json(loaded: LoadedRecipe, counted: DryRun | None, show: bool) -> dict[s
 
 def _print_counts(counted: DryRun, loaded: LoadedRecipe) -> None:
     click.echo()
-    rows = [[c.name, str(c.in_channels), str(c.width), f"{c.parameters:,}"] for c in counted.layers]
+    rows = [[c.name, str(c.in_channels), str(c.width), f"{c.parameters:,}", _attention(c)] for c in counted.layers]
     rest = counted.parameters - sum(c.parameters for c in counted.layers)
-    rows.append(["head", "", str(counted.out_channels), f"{rest:,}"])
-    print_table(["part", "channels in", "width", "parameters"], rows)
+    rows.append(["head", "", str(counted.out_channels), f"{rest:,}", ""])
+    columns = ["part", "channels in", "width", "parameters", "attention"]
+    shown = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
+    print_table(columns[:shown], [row[:shown] for row in rows])
     known = counted.in_channels - counted.out_channels
     data = f"{counted.out_channels} fields and {known} known inputs on {counted.height} x {counted.width} cells"
     crop = loaded.recipe.data.crop
@@ -82,6 +84,10 @@ def _print_counts(counted: DryRun, loaded: LoadedRecipe) -> None:
     click.echo(f"forward     {human(counted.flops_per_window, 1000, 'FLOP')} for one training window")
     memory = human(counted.training_bytes, 1024, "B")
     click.echo(f"training    about {memory} with a batch of {loaded.recipe.train.batch_size} in float32")
+
+
+def _attention(layer: LayerCount) -> str:
+    return ", ".join(f"{place}: {name}" for place, name in layer.attention.items())
 
 
 def human(number: float, base: int, unit: str) -> str:

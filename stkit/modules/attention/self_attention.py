@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stkit.cells import observe
-from stkit.cells.attached import Attachment, AttachmentSite
+from stkit.cells.attachment import Attachment, AttachmentSite
 from stkit.cells.attend import KeyMask, attend, attention_weights
 from stkit.cells.base import Tensors
 from stkit.modules.attention.config import SelfAttentionConfig

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, sigmoid, tanh
 
 from stkit.cells import observe
-from stkit.cells.attached import Attachment, AttachmentSite
+from stkit.cells.attachment import Attachment, AttachmentSite
 from stkit.cells.attend import KeyMask, attend
 from stkit.cells.base import Tensors
 from stkit.cells.gates import GateBlock, Source

@@ -8,7 +8,8 @@ import torch
 from stkit_convlstm.cell import ConvLSTM
 from torch import Tensor
 
-from stkit.cells.attached import Attached, Attachment
+from stkit.cells.attached import Attached
+from stkit.cells.attachment import Attachment
 from stkit.modules.attention.self_attention import SelfAttention, by_cell
 from stkit.modules.attention.self_attention_memory import SelfAttentionMemory
 
