@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from stkit.cells.attached import Attached
+from stkit.cells.attachment import Attachment, AttachmentSite
 from stkit.cells.base import Cell, CellSite, HeadSite, NormSite, Transition, TransitionSite
 from stkit.plugin.config import ComponentConfig
 from stkit.plugin.manager import plugins
 from stkit.recipe.compose import Layer, assemble
+from stkit.recipe.places import Standing
 from stkit.recipe.plan import NodePlan, plan, plan_forecaster
 from stkit.recipe.problem import refusal, refuse
 from stkit.recipe.sections.model import EncoderForecaster as EncoderForecasterConfig
@@ -94,7 +97,7 @@ def build_forecaster(
     folded = None if grid is None else (-(-grid[0] // model.patch), -(-grid[1] // model.patch))
     builder = _Builder(folded, None if device is None else torch.device(device), dtype)
     known_channels = max(in_channels - out_channels, 0)
-    stack = builder.stack(plan(model, in_channels, known_channels))
+    stack = builder.stack(plan(model, in_channels, known_channels, folded))
     head = builder.head(model.head, stack.widths, out_channels * model.patch**2)
     rollout: Rollout
     if isinstance(model.rollout, EncoderForecasterConfig):
@@ -134,6 +137,7 @@ class _Builder:
     def cell(self, node: NodePlan) -> Cell:
         def transition(site: TransitionSite) -> Transition:
             built: Transition = _target("modules", node.transition, "transition").from_config(node.transition, site)
+            built.attach({s.place: self.attention(s) for s in node.attention if s.at.inside})
             return built
 
         site = CellSite(
@@ -148,10 +152,22 @@ class _Builder:
         )
         try:
             cell: Cell = _target("cells", node.cell).from_config(node.cell, site)
+            outside = [s for s in node.attention if not s.at.inside]
+            if not outside:
+                return cell
+            return Attached(
+                cell,
+                pre={s.place: self.attention(s) for s in outside if s.before},
+                post={s.place: self.attention(s) for s in outside if not s.before},
+            )
         except ValueError as error:
             where = ("model", "layers", node.layer - 1)
             raise refusal(f"layer {node.layer} ({node.cell.name}): {error}", where) from error
-        return cell
+
+    def attention(self, standing: Standing) -> Attachment:
+        site = AttachmentSite(standing.channels, self.device, self.dtype, standing.at.depth)
+        built: Attachment = _target("modules", standing.module, "attention").from_config(standing.module, site)
+        return built
 
     def nonstationary(
         self, config: ComponentConfig | None, channels: int, grid: tuple[int, int] | None
