@@ -24,8 +24,8 @@ _STEPS = {
 }
 _START, _FORCING, _NOISE, _LAND = range(4)
 """Streams of random numbers."""
-_SMOOTH_LAND = 4.0
-"""Slope of the spectrum of what becomes land where it is high."""
+_SMOOTH_LAND = 2.5
+"""How fast the waves of what becomes land where it is high fall with their number."""
 
 
 class SyntheticField(FieldSource):
