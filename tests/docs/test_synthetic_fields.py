@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.docs.pages import DOCS, blocks, python_blocks
-
 from stkit.recipe import load
+from tests.docs.pages import DOCS, blocks, python_blocks
 
 PAGE = DOCS / "guides" / "synthetic-fields.md"
 
