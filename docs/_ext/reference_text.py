@@ -22,6 +22,8 @@ WHERE = {
     "datasets": "data.dataset",
     "callbacks": "train.callbacks",
     "transition": "model.transition",
+    "attention": "model.attention.PLACE",
+    "nonstationary": "model.nonstationary",
     "head": "model.head",
 }
 

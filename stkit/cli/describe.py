@@ -95,6 +95,8 @@ def _component(kind: str, spec: Any, build: bool) -> dict[str, Any]:
     out = _common(kind, spec)
     if kind == "modules":
         out["slot"] = spec.slot
+    if getattr(config, "places", ()) and kind == "modules":
+        out["places"] = list(config.places)
     out["doc"] = " ".join((config.__doc__ or "").replace("``", "`").split())
     out["fields"] = [row for row in fields_of(config) if row["name"] != "name"]
     out["used_by"] = [name for name, recipe in _loaded_recipes() if _uses(recipe.recipe.model_dump(), spec, kind)]
@@ -105,12 +107,14 @@ def _cell(kind: str, spec: Any, build: bool) -> dict[str, Any]:
     out = _component(kind, spec, build)
     config = spec.load_config()
     out["slots"] = list(config.slots)
+    out["places"] = ["x", *config.places]
     try:
         example = config(name=spec.name)
     except ValueError:
         # A field without a default: what it carries depends on the recipe.
         return out
     out["carries"] = sorted(example.carry_ports(_EXAMPLE_WIDTH))
+    out["places"] += [name for name in out["carries"] if name not in out["places"]]
     if build:
         out["states"] = _states(spec, example)
     return out
@@ -205,6 +209,8 @@ def _named(values: Any, key: str, names: tuple[str, ...]) -> bool:
     if isinstance(values, dict):
         for own, child in values.items():
             chosen = child if isinstance(child, list | tuple) else [child]
+            if own == "attention" and isinstance(child, dict):  # by place
+                chosen = list(child.values())
             if own == key and any((c.get("name") if isinstance(c, dict) else c) in names for c in chosen):
                 return True
             if _named(child, key, names):

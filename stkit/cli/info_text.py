@@ -24,7 +24,13 @@ def _lines(entry: dict[str, Any]) -> Iterator[str]:
     yield from _paper(entry.get("paper"))
     yield from _variants(entry)
     yield from _fields(entry.get("fields", ()))
-    for key, title in (("states", "states"), ("carries", "carries through the layers"), ("slots", "slots")):
+    titles = {
+        "states": "states",
+        "carries": "carries through the layers",
+        "slots": "slots",
+        "places": "places for attention",
+    }
+    for key, title in titles.items():
         if key in entry:
             yield from ("", f"{title}: {', '.join(entry[key]) or 'none'}")
     if entry.get("overlay"):

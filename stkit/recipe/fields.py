@@ -50,6 +50,8 @@ def describe(annotation: Any) -> str:
     if origin in (tuple, list):
         items = [a for a in arguments if a is not Ellipsis]
         return "a list of " + describe(items[0]) if items else "a list"
+    if origin is dict:
+        return "a mapping to " + describe(arguments[1])
     if base is None or base is type(None):
         return "null"
     names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
@@ -92,6 +94,8 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_shown, value)) + "]"
+    if value == {}:
+        return "nothing"
     return str(value)
 
 
@@ -106,6 +110,8 @@ def _annotation_at(annotation: Any, part: str | int) -> Any:
     if isinstance(part, int):
         arguments = get_args(annotation)
         return arguments[0] if arguments else None
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1]
     field = annotation.model_fields.get(part) if _is_model(annotation) else None
     if field is None:
         return None
