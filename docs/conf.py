@@ -18,7 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     *sorted(path.stem for path in (HERE / "_ext").glob("stkit_*.py")),
 ]
-exclude_patterns = ["_build", "_ext", "generated", "records", "tables.py"]
+exclude_patterns = ["_build", "_ext", "generated", "records"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3

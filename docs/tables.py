@@ -10,6 +10,7 @@ A table stands between ``<!-- table: KIND NAME -->`` and ``<!-- end of table -->
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
-PAGES = (ROOT / "README.md", ROOT / "recipes" / "README.md")
-BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+PAGES = (ROOT / "README.md", ROOT / "recipes" / "README.md", ROOT / "docs" / "cells" / "small-runs.md")
+BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 # fmt: off
 KEPT_OF_RUN = (
@@ -50,11 +53,25 @@ def record(run: Path) -> Path:
     kept = {
         "run": {key: about[key] for key in KEPT_OF_RUN},
         "scores": {key: scores[key] for key in KEPT_OF_SCORES},
+        "loss": YAML(typ="safe").load(run / "recipe.yaml")["train"]["loss"],
+        "curve": curve(run),
     }
     RECORDS.mkdir(exist_ok=True)
     path = RECORDS / f"{about['name']}.json"
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def curve(run: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every validation of a run, and the terms of its training loss at the end of each tenth of it."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    training = [line for line in lines if line["kind"] == "train"]
+    tenths = [training[len(training) * tenth // 10 - 1] for tenth in range(1, 11)] if len(training) >= 10 else training
+    keys = ("step", "seconds", "loss", "terms")
+    return {
+        kind: [{key: line[key] for key in keys if key in line} for line in kept]
+        for kind, kept in (("train", tenths), ("validation", [line for line in lines if line["kind"] == "validation"]))
+    }
 
 
 def load_records() -> dict[str, Record]:
@@ -108,10 +125,10 @@ def summary(scores: Record) -> str:
             for forecast, values in found["scores"].items()
             if None not in values[metric]
         }
-        baselines = {forecast: value for forecast, value in mean.items() if forecast != "model"}
+        baselines = {forecast: value for forecast, value in mean.items() if forecast not in ("model", "optimal")}
         pick: Callable[..., str] = max if about["better"] == "higher" else min
         best = pick(baselines, key=lambda forecast: baselines[forecast])
-        unit = about["unit"].replace("{u}", found["units"]).replace("1", "")
+        unit = "" if found["units"] == "1" else about["unit"].replace("{u}", found["units"])
         text = f"{variable} {about['label']} {mean['model']:.3g} {unit}".rstrip()
         out.append(f"{text} ({best.replace('_', ' ')} {baselines[best]:.3g})")
     return "; ".join(out)
@@ -123,7 +140,61 @@ def minutes(run: Record) -> str:
     return f"{seconds / 60:.1f} min"
 
 
-TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {"scores": scores_table, "index": index_table}
+def runs_table(records: Mapping[str, Record], names: str) -> Iterator[str]:
+    """The runs of one task beside each other, scores averaged over lead times.
+
+    ``names`` are recipes with commas between them, or ``-ending`` for all whose names end like this.
+    """
+    chosen = {
+        name: record
+        for name, record in records.items()
+        if (name.endswith(names) if names.startswith("-") else name in names.split(","))
+    }
+    if not chosen:
+        yield "No run is recorded yet."
+        return
+    metrics = next(iter(chosen.values()))["scores"]["metrics"]
+    labels = [
+        f"{about['label']} ({'higher' if about['better'] == 'higher' else 'lower'} is better)"
+        for about in metrics.values()
+    ]
+    yield "| recipe | parameters | steps | run time | " + " | ".join(labels) + " |"
+    yield "|---|---:|---:|---:|" + "---:|" * len(labels)
+    for name, record in chosen.items():
+        run = record["run"]
+        size = f"{run['parameters']:,} | {run['step']:,} | {minutes(run)}"
+        yield f"| `{name}` | {size} | {mean_scores(record, 'model')} |"
+    baselines = next(iter(next(iter(chosen.values()))["scores"]["variables"].values()))["scores"]
+    for forecast in baselines:
+        if forecast != "model":
+            yield f"| {forecast.replace('_', ' ')} |  |  |  | {mean_scores(next(iter(chosen.values())), forecast)} |"
+
+
+def recognition_line(records: Mapping[str, Record], name: str) -> Iterator[str]:
+    """How well a run recognised, at the end of the first and of the last tenth of its training."""
+    if name not in records:
+        yield "No run is recorded yet."
+        return
+    weight, lines = records[name]["loss"]["recognition_weight"], records[name]["curve"]["train"]
+    first, last = (line["terms"]["recognition"] / weight for line in (lines[0], lines[-1]))
+    yield (
+        f"Cross-entropy of the recognition, on training sequences that were never seen before: {first:.2f} at step "
+        f"{lines[0]['step']}, {last:.2f} at step {lines[-1]['step']}; guessing gives {math.log(2):.2f}."
+    )
+
+
+def mean_scores(record: Record, forecast: str) -> str:
+    """The cells of a row: each score of the first variable, averaged over the lead times."""
+    found = next(iter(record["scores"]["variables"].values()))["scores"][forecast]
+    return " | ".join("–" if None in values else f"{sum(values) / len(values):.3g}" for values in found.values())
+
+
+TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
+    "scores": scores_table,
+    "index": index_table,
+    "runs": runs_table,
+    "recognition": recognition_line,
+}
 
 
 def rendered(text: str, records: Mapping[str, Record]) -> str:
