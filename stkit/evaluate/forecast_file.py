@@ -6,21 +6,18 @@ Dimensions ``time`` (when the forecast starts: the time of its last known frame)
 
 from __future__ import annotations
 
-import contextlib
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import h5netcdf  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
 from stkit.data.calendar import Times, is_monthly, is_yearly
 from stkit.data.source import Axis, Grid, Variable
-from stkit.run.files import sync_directory, told_when_full
+from stkit.evaluate.whole_file import WholeFile
+from stkit.run.files import told_when_full
 
 FILL = np.float32(9.969209968386869e36)
 """NetCDF's own default for float."""
@@ -50,8 +47,8 @@ class Layout:
     """``windows``: which sequence or step each starts from, where there are no times."""
 
 
-class ForecastFile:
-    """Writes forecasts to a temporary neighbour that takes the file's name when all is written.
+class ForecastFile(WholeFile):
+    """Writes forecasts, a few windows at a time.
 
     Example:
         >>> with ForecastFile(path, layout, {"title": "..."}) as file:
@@ -59,17 +56,9 @@ class ForecastFile:
     """
 
     def __init__(self, path: Path, layout: Layout, attributes: Mapping[str, str]) -> None:
-        self.path = path
         self.layout = layout
-        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        with told_when_full(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: Any = h5netcdf.File(self._temporary, "w")
-            try:
-                self._define(attributes)
-            except BaseException:
-                self._discard()
-                raise
+        self.attributes = attributes
+        super().__init__(path)
 
     def write(self, first: int, fields: NDArray[np.floating]) -> None:
         """Write the forecasts ``first``, ``first + 1``, ... from ``B L C H W`` with NaN where there is no value."""
@@ -78,34 +67,10 @@ class ForecastFile:
             for channel, variable in enumerate(self.layout.variables):
                 self._file.variables[variable.name][first : first + len(fields)] = filled[:, :, channel]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._discard()
-            return
-        try:
-            with told_when_full(self.path):
-                self._file.close()
-                self._temporary.replace(self.path)
-        except BaseException:
-            self._discard()
-            raise
-        sync_directory(self.path.parent)
-
-    def _discard(self) -> None:
-        with contextlib.suppress(Exception):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
-
-    def _define(self, attributes: Mapping[str, str]) -> None:
+    def _define(self) -> None:
         layout, file = self.layout, self._file
         file.attrs["Conventions"] = "CF-1.8"
-        for name, text in attributes.items():
+        for name, text in self.attributes.items():
             if text:
                 file.attrs[name] = text
         start = "time" if layout.starts is not None else "window"
@@ -148,7 +113,7 @@ class ForecastFile:
             window = self._file.create_variable(name, (name,), np.int64, data=numbers.astype(np.int64))
             window.attrs.update({"units": "1", "long_name": "number of the window in the record"})
             return
-        units, start = _encode(layout.starts)
+        units, start = encode(layout.starts)
         time = self._file.create_variable(name, (name,), np.int64, data=start)
         time.attrs.update(
             {
@@ -160,7 +125,7 @@ class ForecastFile:
             }
         )
         if layout.valid is not None:
-            units, valid = _encode(layout.valid)
+            units, valid = encode(layout.valid)
             target = self._file.create_variable("valid_time", (name, "lead_time"), np.int64, data=valid)
             target.attrs.update(
                 {
@@ -199,7 +164,7 @@ def lead_unit(step: np.timedelta64 | None) -> tuple[int, str]:
     return next((seconds // size, name) for name, size in _LEAD_UNITS if seconds % size == 0)
 
 
-def _encode(times: Times) -> tuple[str, NDArray[np.int64]]:
+def encode(times: Times) -> tuple[str, NDArray[np.int64]]:
     """Whole days since 1970 where that is exact, else seconds."""
     seconds = (times.astype("datetime64[ns]") - _EPOCH) // _SECOND
     if (seconds % 86400 == 0).all():

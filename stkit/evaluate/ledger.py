@@ -5,7 +5,7 @@ Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` widt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,10 +68,8 @@ class Ledger:
             forecasts: the same for each forecast that is compared.
             climatology: the same for the climatology of the training part, for the scores that need it.
         """
-        counted = np.isfinite(truth)
-        true_cells = counted.sum(axis=(0, 1, 3, 4))
-        for forecast in self.forecasts:
-            counted = counted & np.isfinite(forecasts[forecast])
+        true_cells = np.isfinite(truth).sum(axis=(0, 1, 3, 4))
+        counted = shared_cells(truth, [forecasts[forecast] for forecast in self.forecasts])
         exact = truth.astype(np.float64)
         for forecast in self.forecasts:
             comparison = Comparison(forecasts[forecast].astype(np.float64), exact, counted, self.weights, climatology)
@@ -99,3 +97,11 @@ class Ledger:
 
     def _arrays(self) -> list[Array]:
         return [*self._sums.values(), self._cells, self._windows]
+
+
+def shared_cells(truth: NDArray[np.floating], forecasts: Iterable[NDArray[np.floating]]) -> NDArray[np.bool_]:
+    """The cells ``B L C H W`` that are finite in the truth and in every forecast: only they are scored."""
+    counted: NDArray[np.bool_] = np.isfinite(truth)
+    for forecast in forecasts:
+        counted = counted & np.isfinite(forecast)
+    return counted

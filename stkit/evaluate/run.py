@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stkit.data.calendar import Times
 from stkit.data.prepare import PreparedData, prepare
+from stkit.data.source import SequenceSource
 from stkit.errors import DataError
 from stkit.evaluate.baselines import Baseline, Climatology
 from stkit.evaluate.forecast_file import ForecastFile, Layout
@@ -26,6 +27,7 @@ from stkit.evaluate.metric import Metric, area_weights
 from stkit.evaluate.metrics import MeanSquaredError
 from stkit.evaluate.scores import Scores
 from stkit.evaluate.summary import SQUARED, summarise
+from stkit.evaluate.window_errors import ErrorsFile, ErrorsLayout, WindowErrors, window_errors
 from stkit.plugin.manager import plugins
 from stkit.run.directory import RunDirectory
 from stkit.run.files import write_json
@@ -53,7 +55,7 @@ class Batch:
 
 
 def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> Scores:
-    """Score a run on its test part and write ``scores.json``, ``forecast.nc`` and the figures of forecasts.
+    """Score a run on its test part; write ``scores.json``, ``errors.nc``, ``forecast.nc`` and the figures of forecasts.
 
     Every process calls it. The windows are shared out without repeats, the sums of the scores are added, and the main
     process writes; the numbers are those of one process.
@@ -109,18 +111,22 @@ def _go_through(
     climatology: Climatology | None,
     shown: tuple[int, ...],
 ) -> dict[int, NDArray[np.float32]]:
-    """Forecast every window once, add up the scores, write the forecasts; returns those that are to be shown."""
+    """Forecast every window once, add up the scores, write forecasts and errors; returns the forecasts to be shown."""
     size, horizon = forecaster.recipe.evaluate.batch_size, forecaster.recipe.data.horizon
+    variables = len(data.source.variables)
     kept: dict[int, NDArray[np.float32]] = {}
     with ExitStack() as stack:
-        files: list[ForecastFile] = []
+        files: list[tuple[ForecastFile, ErrorsFile]] = []
 
         def begin() -> None:
-            files.append(stack.enter_context(ForecastFile(run.forecast, _layout(data), _attributes(run, forecaster))))
+            written = ForecastFile(run.forecast, _layout(data), _attributes(run, forecaster))
+            stack.enter_context(written)
+            files.append((written, stack.enter_context(ErrorsFile(run.errors, _errors_layout(data, ledger.forecasts)))))
 
         on_main(accelerator, begin)
         for first, mine in _rounds(len(data.test), size, accelerator.process_index, accelerator.num_processes):
-            said = torch.empty(0, horizon, len(data.source.variables), *data.grid)
+            said = torch.empty(0, horizon, variables, *data.grid)
+            errors = np.empty((0, 2 * len(ledger.forecasts) + 1, horizon, variables))
             if mine:
                 batch = _batch(data, mine)
                 said = forecaster(
@@ -130,12 +136,14 @@ def _go_through(
                 forecasts |= {name: _baseline(baseline, batch) for name, baseline in baselines.items()}
                 normal = None if climatology is None else _baseline(climatology, batch).astype(np.float64)
                 ledger.add(batch.truth, forecasts, normal)
-            fields = _all_of_round(
-                accelerator, said, size, min(size * accelerator.num_processes, len(data.test) - first)
-            )
+                errors = window_errors(batch.truth, list(forecasts.values()), ledger.weights).by_window()
+            count = min(size * accelerator.num_processes, len(data.test) - first)
+            fields = _all_of_round(accelerator, said, size, count)
+            errors = _all_of_round(accelerator, torch.from_numpy(errors), size, count)
 
-            def keep(first: int = first, fields: NDArray[np.float32] = fields) -> None:
-                files[0].write(first, fields)
+            def keep(first: int = first, fields: NDArray[Any] = fields, errors: NDArray[Any] = errors) -> None:
+                files[0][0].write(first, fields)
+                files[0][1].write(first, WindowErrors.of(errors))
                 kept.update({index: fields[index - first] for index in shown if first <= index < first + len(fields)})
 
             on_main(accelerator, keep)
@@ -151,11 +159,11 @@ def _rounds(windows: int, size: int, rank: int, world: int) -> Iterator[tuple[in
         yield first, range(start, min(start + size, windows))
 
 
-def _all_of_round(accelerator: Accelerator, mine: torch.Tensor, size: int, count: int) -> NDArray[np.float32]:
-    """The forecasts of all processes in order, on the main process; those of this one elsewhere."""
+def _all_of_round(accelerator: Accelerator, mine: torch.Tensor, size: int, count: int) -> NDArray[Any]:
+    """What all processes have of a round's windows, in order; complete on the main process."""
     if accelerator.num_processes == 1:
         return np.asarray(mine.cpu().numpy())
-    padded = torch.zeros(size, *mine.shape[1:], device=accelerator.device)
+    padded = torch.zeros(size, *mine.shape[1:], dtype=mine.dtype, device=accelerator.device)
     padded[: len(mine)] = mine.to(accelerator.device)
     gathered: Any = accelerator.gather(padded)
     # Shares are full but for the last ones of the last round, so what is padded lies behind what counts.
@@ -235,6 +243,21 @@ def _layout(data: PreparedData) -> Layout:
         starts=last,
         valid=valid,
         numbers=tuple(int(start) for start in starts),
+    )
+
+
+def _errors_layout(data: PreparedData, forecasts: tuple[str, ...]) -> ErrorsLayout:
+    layout = _layout(data)
+    return ErrorsLayout(
+        forecasts=forecasts,
+        variables=data.source.variables,
+        starts=tuple(data.test.start(index) for index in range(len(data.test))),
+        times=layout.starts,
+        input_steps=data.config.input_steps,
+        horizon=data.config.horizon,
+        windows_hash=data.windows_hash,
+        lead_unit=data.source.step_name,
+        share_steps=not isinstance(data.source, SequenceSource),
     )
 
 

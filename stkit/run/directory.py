@@ -1,8 +1,9 @@
 """The directory that holds one run: what is where in it. Imports no torch.
 
 ``recipe.yaml`` (resolved: repeats the run), ``source/`` (the layers as they were written, and the overrides),
-``run.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, ``pipeline/``, ``scores.json``, ``forecast.nc``,
-``diagnosis.json``, ``figures/``, ``report.html``, ``CARD.md``.
+``run.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, ``pipeline/``, ``scores.json``, ``errors.nc`` (of each
+window of the test part: what comparisons are made from), ``forecast.nc``, ``diagnosis.json``, ``figures/``,
+``report.html``, ``CARD.md``.
 """
 
 from __future__ import annotations
@@ -110,6 +111,11 @@ class RunDirectory:
     def scores(self) -> Path:
         """Scores on the test part."""
         return self.path / "scores.json"
+
+    @property
+    def errors(self) -> Path:
+        """Errors of each window of the test part, of the model and of each baseline (NetCDF)."""
+        return self.path / "errors.nc"
 
     @property
     def forecast(self) -> Path:

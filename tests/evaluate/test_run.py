@@ -15,6 +15,7 @@ import xarray as xr
 from stkit.errors import CheckpointError, DataError, UsageError
 from stkit.evaluate.run import _rounds, evaluate_run
 from stkit.evaluate.scores import Scores
+from stkit.evaluate.window_errors import read_errors
 from stkit.run.directory import RunDirectory
 from tests.evaluate.conftest import HORIZON, INPUT_STEPS, STEPS, make_field
 
@@ -117,10 +118,12 @@ def test_the_forecast_file_holds_every_window_of_the_test_part(trained: RunDirec
 
 
 def test_scoring_again_changes_nothing(run: RunDirectory) -> None:
-    scores, forecast = run.scores.read_bytes(), opened(run)
+    scores, forecast, errors = run.scores.read_bytes(), opened(run), read_errors(run.errors)
     figures = {path.name: path.read_bytes() for path in run.figures.iterdir()}
     evaluate_run(run)
     assert run.scores.read_bytes() == scores
+    for mine, before in zip(read_errors(run.errors).errors, errors.errors, strict=True):
+        np.testing.assert_array_equal(mine, before)
     xr.testing.assert_identical(opened(run), forecast)
     assert {path.name: path.read_bytes() for path in run.figures.iterdir()} == figures
     assert not [path for path in run.path.iterdir() if path.name.endswith(".tmp")]
@@ -139,8 +142,9 @@ def test_every_window_is_scored_once(windows: int, size: int, world: int) -> Non
 
 @pytest.mark.distributed
 def test_two_processes_give_the_scores_of_one(run: RunDirectory) -> None:
-    alone, forecast = Scores.read(run.scores), opened(run)
+    alone, forecast, errors = Scores.read(run.scores), opened(run), read_errors(run.errors)
     run.scores.unlink()
+    run.errors.unlink()
     run.forecast.unlink()
     done = subprocess.run(
         [
@@ -167,6 +171,8 @@ def test_two_processes_give_the_scores_of_one(run: RunDirectory) -> None:
     assert together.windows == alone.windows
     assert together.variables["sst"].counted_cells == alone.variables["sst"].counted_cells
     xr.testing.assert_identical(opened(run), forecast)
+    for mine, theirs in zip(read_errors(run.errors).errors, errors.errors, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_data_that_changed_are_not_scored(run: RunDirectory, tmp_path: Path, field_path: Path) -> None:
