@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -209,9 +209,17 @@ def use_engine(module: nn.Module, engine: Engine) -> None:
 @contextmanager
 def sequence(module: nn.Module) -> Iterator[None]:
     """The span of one sequence for every engine inside ``module``: its weights are constant in it."""
-    with ExitStack() as spans:
-        for engine in {id(block.engine): block.engine for block in _blocks(module)}.values():
-            spans.enter_context(engine.sequence())
+    with _spans(tuple({id(block.engine): block.engine for block in _blocks(module)}.values())):
+        yield
+
+
+@contextmanager
+def _spans(engines: tuple[Engine, ...]) -> Iterator[None]:
+    # One inside the other, not an ExitStack: torch.compile cannot look into that.
+    if not engines:
+        yield
+        return
+    with engines[0].sequence(), _spans(engines[1:]):
         yield
 
 

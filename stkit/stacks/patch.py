@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -69,12 +70,18 @@ class Patches:
 
     def fold(self, fields: Fields) -> Fields:
         """``.. C H W -> .. P*P*C h w``."""
-        return fold(F.pad(fields, (0, self.pad_width, 0, self.pad_height)), self.patch)
+        return fields if self.patch == 1 else fold(F.pad(fields, (0, self.pad_width, 0, self.pad_height)), self.patch)
 
     def unfold(self, folded: Fields) -> Fields:
         """``.. P*P*C h w -> .. C H W``, with the padding cut off."""
-        return unfold(folded, self.patch)[..., : self.height, : self.width]
+        if self.patch == 1:
+            return folded
+        # Less than no padding, not a slice: an exported graph would hold only where a slice cuts as much.
+        return F.pad(unfold(folded, self.patch), (0, -self.pad_width, 0, -self.pad_height))
 
     def blank(self, folded: Fields) -> Fields:
         """``folded`` with zeros in the padding, as :meth:`fold` would have left it."""
-        return self.fold(self.unfold(folded)) if self.pad_height or self.pad_width else folded
+        if self.patch == 1:
+            return folded
+        pads = torch.compiler.is_exporting() or self.pad_height or self.pad_width  # an exported graph is for any grid
+        return self.fold(self.unfold(folded)) if pads else folded

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
+from torch import Tensor
+
+from stkit.testing._drive import TOLERANCE, require_equal
 from stkit.testing.rules import ContractViolation, Rule, obey
 
 
@@ -33,6 +36,10 @@ class Contract:
     def violation(self, rule: str, found: str) -> ContractViolation:
         """To be raised where ``rule`` is broken."""
         return ContractViolation(self.rules[rule], self.subject, found)
+
+    def require_equal(self, rule: str, what: str, a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> None:
+        """Raises the violation of ``rule`` where two tensors differ."""
+        require_equal(self.rules[rule], self.subject, what, a, b, tolerance)
 
     def obey(self, rule: str, doing: str) -> AbstractContextManager[None]:
         """An exception inside breaks ``rule``."""

@@ -153,19 +153,27 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a is b or a == b)
 
 
-def dead_parameters(module: nn.Module, results: Iterable[Tensor], seed: int) -> list[str]:
-    """Names of the parameters that get no gradient from a random projection of ``results``."""
+def gradients(results: Iterable[Tensor], leaves: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """By name, the gradient of a random projection of ``results``; zeros where a leaf does not act."""
     total = torch.zeros((), dtype=torch.float64)
     for number, result in enumerate(results):
         if result.requires_grad:
             total = total + (result * tensor(seed + number, *result.shape, dtype=result.dtype)).sum()
-    parameters = dict(module.named_parameters())
-    if not total.requires_grad:
-        return list(parameters)
-    gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-    sizes = [0.0 if gradient is None else float(gradient.abs().max()) for gradient in gradients]
-    floor = 1e-11 * max(sizes, default=0.0)
-    return [name for name, size in zip(parameters, sizes, strict=True) if not size > floor]
+    zeros = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    if not (total.requires_grad and leaves):
+        return zeros
+    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    return {name: zeros[name] if one is None else one for name, one in zip(leaves, found, strict=True)}
+
+
+def dead_parameters(module: nn.Module, results: Iterable[Tensor], seed: int) -> list[str]:
+    """Names of the parameters that get no gradient from a random projection of ``results``."""
+    sizes = {
+        name: float(found.abs().max())
+        for name, found in gradients(results, dict(module.named_parameters()), seed).items()
+    }
+    floor = 1e-11 * max(sizes.values(), default=0.0)
+    return [name for name, size in sizes.items() if not size > floor]
 
 
 def gradcheck(run: Callable[..., tuple[Tensor, ...]], leaves: Mapping[str, Tensor]) -> None:

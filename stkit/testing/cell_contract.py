@@ -20,6 +20,7 @@ from torch.func import functional_call
 
 from stkit.cells.base import StepOut, Tensors
 from stkit.testing import _drive as drive
+from stkit.testing import _graph as graph
 from stkit.testing._options import inert_fields
 from stkit.testing.cell_under_test import CellUnderTest
 from stkit.testing.strategies import CONTRACT_SETTINGS, Case, cases, seeds
@@ -73,7 +74,7 @@ class CellContract(CellUnderTest):
                 self.unroll(cell, self.inputs(cell, between), between)
             second = self.unroll(cell, xs, case)
         for step, (a, b) in enumerate(zip(second.ys, first.ys, strict=True)):
-            drive.require_equal(self.rules["pure"], self.subject, f"y of step {step} in the second run", a, b)
+            self.require_equal("pure", f"y of step {step} in the second run", a, b)
 
     @CONTRACT_SETTINGS
     @given(case=cases(), training=st.booleans())
@@ -108,9 +109,7 @@ class CellContract(CellUnderTest):
         for i, trace in enumerate(alone):
             for step, y in enumerate(trace.ys):
                 what = f"y of sample {i} at step {step}, alone and in a batch of {case.batch},"
-                drive.require_equal(
-                    self.rules["batch-independence"], self.subject, what, together.ys[step][i : i + 1], y
-                )
+                self.require_equal("batch-independence", what, together.ys[step][i : i + 1], y)
 
     @CONTRACT_SETTINGS
     @given(case=cases())
@@ -123,10 +122,10 @@ class CellContract(CellUnderTest):
             a, b = self.unroll(cell, xs, case), self.unroll(cell, altered, case)
         for step in range(case.steps - 1):
             what = f"y of step {step}, when the frame of step {case.steps - 1} is another,"
-            drive.require_equal(self.rules["causality"], self.subject, what, b.ys[step], a.ys[step])
+            self.require_equal("causality", what, b.ys[step], a.ys[step])
         for step, (out, y) in enumerate(zip(a.outs, a.ys, strict=True)):
             what = f"y of step {step}, looked at again after the last step,"
-            drive.require_equal(self.rules["causality"], self.subject, what, out.y, y)
+            self.require_equal("causality", what, out.y, y)
 
     @CONTRACT_SETTINGS
     @given(case=cases(min_steps=3, max_steps=5), data=st.data())
@@ -144,7 +143,7 @@ class CellContract(CellUnderTest):
             rest = drive.unroll(fresh, xs[cut:], _through_file(half.last.state), _through_file(carry))
         for step, y in enumerate(half.ys + rest.ys):
             what = f"y of step {step}, cut after step {cut - 1},"
-            drive.require_equal(self.rules["resumes"], self.subject, what, y, whole.ys[step])
+            self.require_equal("resumes", what, y, whole.ys[step])
 
     @CONTRACT_SETTINGS
     @given(case=cases())
@@ -210,9 +209,7 @@ class CellContract(CellUnderTest):
                 f"step returned the registers {sorted(set(out.carry) - {_FREE}) or 'nothing'} where {wanted} are "
                 f"declared{'' if _FREE in out.carry else ', and dropped one that is not its own'}",
             )
-        drive.require_equal(
-            self.rules["carry-as-declared"], self.subject, "a register of another node", out.carry[_FREE], passing, 0
-        )
+        self.require_equal("carry-as-declared", "a register of another node", out.carry[_FREE], passing, 0)
         without = {name: value for name, value in carry.items() if not said[name].optional}
         with self.obey("carry-as-declared", "stepping without the registers that are declared optional"):
             cell.step(passing, state, without)
@@ -229,7 +226,7 @@ class CellContract(CellUnderTest):
         with self.obey("out-key", f"looking for the state entry '{cell.out_key}'"):
             for step, out in enumerate(self.unroll(cell, self.inputs(cell, case), case).outs):
                 what = f"state['{cell.out_key}'] against y at step {step}"
-                drive.require_equal(self.rules["out-key"], self.subject, what, out.state[cell.out_key], out.y, 0)
+                self.require_equal("out-key", what, out.state[cell.out_key], out.y, 0)
 
     @CONTRACT_SETTINGS
     @given(seed=seeds())
@@ -301,7 +298,7 @@ class CellContract(CellUnderTest):
         top, left = top + down, left + right
         there = b[..., top - near : top + side + near, left - near : left + side + near]
         what = f"y around a patch that was moved by {down} rows and {right} columns"
-        drive.require_equal(self.rules["translation"], self.subject, what, there, here, 1e-6)
+        self.require_equal("translation", what, there, here, 1e-6)
 
     @CONTRACT_SETTINGS
     @given(case=cases())
@@ -313,8 +310,8 @@ class CellContract(CellUnderTest):
             other.load_state_dict(load_tensors(save_tensors(cell.state_dict())), strict=True)
             wanted, got = self.unroll(cell, xs, case).last.y, self.unroll(other, xs, case).last.y
             copied = self.unroll(copy.deepcopy(cell), xs, case).last.y
-        drive.require_equal(self.rules["saves"], self.subject, "y of an instance with the loaded weights", got, wanted)
-        drive.require_equal(self.rules["saves"], self.subject, "y of a deep copy", copied, wanted)
+        self.require_equal("saves", "y of an instance with the loaded weights", got, wanted)
+        self.require_equal("saves", "y of a deep copy", copied, wanted)
 
     @CONTRACT_SETTINGS
     @given(case=cases())
@@ -357,6 +354,30 @@ class CellContract(CellUnderTest):
             y = drive.unroll(cell, xs, state, carry).last.y
         if not torch.isfinite(y).all():
             raise self.violation("dtype", "y is not finite under autocast to bfloat16")
+
+    def test_compiles(self) -> None:
+        """One graph for four steps, and the gradients through all of them."""
+        case = Case(2, 4, 5, 4, 0)
+        cell = self.build(case.grid).train()
+        xs = [x.requires_grad_() for x in self.inputs(cell, case)]
+        state, zeros = self.start(cell, case)
+        with self.obey("compiles", "stepping"):
+            outs = graph.run(cell.step, xs, state, zeros)
+            for step, out in enumerate(outs):
+                if turned := graph.turned(out.state, outs[0].state):
+                    found = f"a gradient is required after step 0 or after step {step}, not after both: {turned}"
+                    raise self.violation("compiles", found)
+            # Zeros as they would arrive from an earlier step, so that one graph serves the first step, too.
+            state = graph.signed(state, outs[0].state)
+            carry = graph.signed(zeros, drive.returned(outs[0].carry, zeros))
+            wanted = graph.run(cell.step, xs, state, carry)
+        with self.obey("compiles", "compiling a step and stepping on with it"), graph.capturing():
+            got = graph.run(graph.compiled(cell, self.backend), xs, state, carry)
+        leaves = {**dict(cell.named_parameters()), **{f"x of step {step}": x for step, x in enumerate(xs)}}
+        with self.obey("compiles", "taking the gradient through compiled steps"):
+            ours, theirs = (graph.told(outs, leaves) for outs in (got, wanted))
+        for name, value in theirs.items():
+            self.require_equal("compiles", f"{name}, compiled,", ours[name], value)
 
     def test_options_act(self) -> None:
         """Another value of each field makes another cell."""

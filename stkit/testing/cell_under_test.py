@@ -42,6 +42,8 @@ class CellUnderTest(Contract):
     """For fields of the configuration whose other values cannot be guessed: values to try, to see that they act."""
     position_dependent: ClassVar[bool] = False
     """The output depends on the place in the field on purpose; implied by ``needs_grid``."""
+    backend: ClassVar[str] = "aot_eager"
+    """What ``torch.compile`` hands the graph to; ``inductor`` makes machine code of it, and needs a C++ compiler."""
     translation_step: ClassVar[int] = 1
     """Moves of the input that the output follows are multiples of this (strides, windows)."""
 

@@ -125,6 +125,14 @@ CELL_RULES = {
             "Pass dtype of the site to every constructor and of the arguments to every torch.zeros; no .float().",
         ),
         Rule(
+            "compiles",
+            "torch.compile captures a step as one graph, once for all time steps, and the graph gives the same "
+            "outputs, states and gradients.",
+            "No branch on the values of tensors, no .item(), numpy or print in step; nothing on self that changes; the "
+            "entries of the state come in the order of initial_state, keep their shapes, and each requires a gradient "
+            "either after every step or after none.",
+        ),
+        Rule(
             "options-act",
             "every field of the configuration changes the cell: its parameters, its state or its output.",
             "Read the field in from_config, or remove it. Where the values that act cannot be guessed, list some in "
@@ -173,6 +181,11 @@ STACK_RULES = {
             "a stream that is split and resumed from a copy of its state gives what the unsplit stream gives.",
             "Put all memory into the stream's state.",
         ),
+        Rule(
+            "state-form",
+            "a stream's state has the same keys, shapes and dtypes after every frame, whether one came or not.",
+            CELL_RULES["state-form"].remedy,
+        ),
         CELL_RULES["gradients"],
         CELL_RULES["gradcheck"],
         CELL_RULES["saves"],
@@ -185,6 +198,13 @@ STACK_RULES = {
             "dtype",
             "a forecaster built in float64 or bfloat16 returns that dtype, finite, and it runs under autocast.",
             CELL_RULES["dtype"].remedy,
+        ),
+        Rule(
+            "exports",
+            "torch.export captures a whole forecast as one graph for any batch and, unless weights belong to grid "
+            "cells, any grid, and the graph gives the same forecast.",
+            "No branch on the values of tensors, no .item(), numpy or print; take batch, height and width from the "
+            "shapes of tensors, with no int() around them and no table or tensor that was made for one size.",
         ),
     )
 }

@@ -24,6 +24,7 @@ from stkit.recipe.sections.model import ModelConfig
 from stkit.stacks.build import build_forecaster, model_config
 from stkit.stacks.forecaster import Forecaster
 from stkit.testing import _drive as drive
+from stkit.testing import _graph as graph
 from stkit.testing._contract import Contract
 from stkit.testing.rules import STACK_RULES
 from stkit.testing.strategies import STACK_SETTINGS, Case, cases, seeds, tensor
@@ -166,10 +167,6 @@ class StackContract(Contract):
             fed=inside - known,
         )
 
-    def require_equal(self, rule: str, what: str, a: Tensor, b: Tensor) -> None:
-        """Raises the violation of ``rule`` where two forecasts differ."""
-        drive.require_equal(self.rules[rule], self.subject, what, a, b)
-
     # ------------------------------------------------------------------------------------------- the rules
 
     @STACK_SETTINGS
@@ -275,7 +272,8 @@ class StackContract(Contract):
     def test_stepwise(self, case: Case, channels: tuple[int, int], with_base: bool) -> None:
         """The whole forecast, the stream, and the training rollout tell the same."""
         forecaster = self.build(channels, case.grid)
-        sample = self.sample(case, channels, with_base=with_base, horizon=3)
+        # Where a module sets the level of the forecasts there is no base to depart from.
+        sample = self.sample(case, channels, with_base=with_base and forecaster.takes_base, horizon=3)
         cut, frames = sample.context_steps, sample.frames
         with self.obey("stepwise", "forecasting at once, step by step, and as in training"):
             whole = forecaster(sample.context(), sample.horizon, **sample.future())
@@ -308,6 +306,24 @@ class StackContract(Contract):
             for frame in range(cut, case.steps):
                 _, state = fresh.step(context[:, frame], state)
         self.require_equal("resumes", f"the forecast of a stream cut after frame {cut - 1}", state.forecast, whole)
+
+    @STACK_SETTINGS
+    @given(case=cases(min_steps=2))
+    def test_state_form(self, case: Case) -> None:
+        """After each frame of a stream, and where none came."""
+        forecaster = self.build(grid=case.grid)
+        context = self.sample(case).context()
+        with self.obey("state-form", "taking in frame after frame"):
+            state = forecaster.warm(context[:, :1])
+            forms = [_form(state)]
+            for frame in [*context[:, 1:].unbind(1), None]:
+                _, state = forecaster.step(frame, state)
+                forms.append(_form(state))
+        for place, form in enumerate(forms):
+            if form != forms[0]:
+                moved = sorted(k for k in form.keys() | forms[0] if form.get(k) != forms[0].get(k))
+                found = f"not the same after frame 0 and after frame {place}: {', '.join(moved)}"
+                raise self.violation("state-form", found)
 
     @STACK_SETTINGS
     @given(seed=seeds())
@@ -379,6 +395,20 @@ class StackContract(Contract):
         if not (torch.isfinite(forecast).all() and torch.isfinite(mixed).all()):
             raise self.violation("dtype", f"a forecast is not finite in {dtype} or under autocast")
 
+    def test_exports(self) -> None:
+        """One graph, forecasts of two frames from one, for other batches and grids than that of the example."""
+        case, any_grid = Case(2, 1, 5, 6, 0), not self.belongs_to_grid()
+        forecaster = self.build(grid=case.grid)
+        cases = [case, case._replace(batch=1), case._replace(batch=3)]
+        if any_grid:
+            cases += [case._replace(height=8, width=7), case._replace(batch=3, height=4, width=4)]
+        with self.obey("exports", "exporting a forecast and calling the graph"), graph.capturing(), torch.no_grad():
+            program = graph.exported(forecaster, self.sample(case).context(), 2, any_grid=any_grid)
+            forecasts = [program(self.sample(each).context()) for each in cases]
+        for each, forecast in zip(cases, forecasts, strict=True):
+            what = f"the exported forecast of batch {each.batch} on a grid {each.grid}"
+            self.require_equal("exports", what, forecast, forecaster(self.sample(each).context(), 2))
+
 
 def _narrowed(layer: Any, divisor: int) -> Any:
     """A layer as a recipe says it, a number or a mapping, with its width divided but at least four channels."""
@@ -393,6 +423,18 @@ def _tensors(state: Any) -> list[Tensor]:
         return [state]
     parts = state.values() if isinstance(state, Mapping) else state if isinstance(state, (tuple, list)) else ()
     return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def _form(state: Any, place: str = "state") -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Shape and dtype of every tensor of a state, by its place."""
+    if isinstance(state, Tensor):
+        return {place: (tuple(state.shape), state.dtype)}
+    if state is None:
+        return {}
+    if isinstance(state, tuple) and hasattr(state, "_fields"):
+        state = dict(zip(state._fields, state, strict=True))
+    parts = state.items() if isinstance(state, Mapping) else enumerate(state)
+    return {name: form for key, part in parts for name, form in _form(part, f"{place}.{key}").items()}
 
 
 def _mapped(state: Any, change: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -272,6 +273,55 @@ class CountsItsSteps(Plain):
         return (c, m) if self.steps % 2 else (c / 2, m)
 
 
+class BranchesOnValues(Plain):
+    """What happens depends on the numbers of the field."""
+
+    def memories(self, seen: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        c, m = super().memories(seen, c, m)
+        return (c, m) if c.abs().max() < 1e6 else (c / 2, m)
+
+
+class WritesAsItGoes(Plain):
+    """A number is taken out of the graph to be written down."""
+
+    def memories(self, seen: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        c, m = super().memories(seen, c, m)
+        logging.getLogger(__name__).debug("memory %.3f", c.detach().mean().item())
+        return c, m
+
+
+class NamesStatesByTime(Plain):
+    """Each step adds an entry that is called after the time."""
+
+    def step(self, x: Tensor | None, state: Tensors, carry: Tensors) -> StepOut:
+        out = super().step(x, state, carry)
+        return out._replace(state={**state, **out.state, f"h{len(state)}": out.y})
+
+
+class CutsEverySecondGradient(Plain):
+    """The memory that arrives with a gradient leaves without one."""
+
+    def memories(self, seen: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        new, m = super().memories(seen, c, m)
+        return new.detach() if c.requires_grad else new, m
+
+
+class DiffersWhenCompiled(Plain):
+    """A faster way for the compiler that gives other numbers."""
+
+    def memories(self, seen: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        c, m = super().memories(seen, c, m)
+        return (c.round(decimals=3), m) if torch.compiler.is_compiling() else (c, m)
+
+
+class DetachesWhenCompiled(Plain):
+    """The same numbers for the compiler, another gradient."""
+
+    def memories(self, seen: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        c, m = super().memories(seen, c, m)
+        return c, (m + m.detach()) / 2 if torch.compiler.is_compiling() else m
+
+
 class SwallowsTheCarry(Plain):
     """The carry is made anew, without the registers of other nodes."""
 
@@ -360,6 +410,15 @@ FAULTS: list[tuple[type[Plain], str]] = [
     (ForgetsTheDevice, "meta-device"),
     (CountsItsSteps, "writes-nothing"),
     (CountsItsSteps, "pure"),
+    (CountsItsSteps, "compiles"),
+    (GrowsItsHistory, "compiles"),
+    (NamesStatesByTime, "state-form"),
+    (NamesStatesByTime, "compiles"),
+    (BranchesOnValues, "compiles"),
+    (WritesAsItGoes, "compiles"),
+    (CutsEverySecondGradient, "compiles"),
+    (DiffersWhenCompiled, "compiles"),
+    (DetachesWhenCompiled, "compiles"),
     (SwallowsTheCarry, "carry-as-declared"),
     (WritesUndeclared, "carry-as-declared"),
     (RaisesAnotherEntry, "out-key"),

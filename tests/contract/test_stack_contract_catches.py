@@ -111,6 +111,41 @@ class DetachesItsFeedback(Forecaster):
         return x.detach(), memory
 
 
+class LengthensItsStream(Forecaster):
+    """The stream remembers every forecast."""
+
+    def step(self, frame: Tensor | None, state: StreamState, **more: Any) -> tuple[Tensor, StreamState]:
+        forecast, new = super().step(frame, state, **more)
+        (stack,) = new.rollout.stacks
+        seen = [*(v for name, v in state.rollout.stacks[0].nodes[0].items() if name == "seen"), forecast]
+        stack = stack._replace(nodes=({**stack.nodes[0], "seen": torch.cat(seen, 1)},))
+        return forecast, new._replace(rollout=new.rollout._replace(stacks=(stack,)))
+
+
+class BranchesOnValues(Forecaster):
+    """A field that is zero is not forecast."""
+
+    def forward(self, context: Tensor, horizon: int, **more: Any) -> Tensor:
+        return super().forward(context, horizon, **more) if context.abs().max() > 0 else context[:, :1]
+
+
+class ExportsOneBatch(Forecaster):
+    """The batch becomes a plain number."""
+
+    def forward(self, context: Tensor, horizon: int, **more: Any) -> Tensor:
+        noise = torch.zeros(int(context.shape[0]), 1, 1, 1, 1, dtype=context.dtype)
+        forecast = super().forward(context, horizon, **more)
+        return torch.cat([forecast[i : i + 1] + noise[i] for i in range(len(noise))])
+
+
+class RoundsWhenExported(Forecaster):
+    """The graph gives other numbers."""
+
+    def forward(self, context: Tensor, horizon: int, **more: Any) -> Tensor:
+        forecast = super().forward(context, horizon, **more)
+        return forecast.round(decimals=3) if torch.compiler.is_exporting() else forecast
+
+
 class AnswersInFloat32(Forecaster):
     """The forecast is cast."""
 
@@ -152,6 +187,10 @@ FAULTS: list[tuple[type[Forecaster], str]] = [
     (NormalisesOverTheBatch, "batch-independence"),
     (FillsItsContext, "writes-nothing"),
     (DetachesItsFeedback, "gradcheck"),
+    (LengthensItsStream, "state-form"),
+    (BranchesOnValues, "exports"),
+    (ExportsOneBatch, "exports"),
+    (RoundsWhenExported, "exports"),
     (AnswersInFloat32, "dtype"),
     (AnswersOnTheCpu, "meta-device"),
     (HasADeadParameter, "gradients"),
