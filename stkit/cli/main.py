@@ -20,12 +20,14 @@ SUMMARIES = {
     "resume": "Go on with a run that was stopped",
     "eval": "Score a run on its test part",
     "predict": "Forecast from a file with a trained run",
+    "diagnose": "See inside a trained run: gates, gradients, attention, stationarity",
     "report": "Write a run's report again",
     "import": "Make a run of weights from a reference implementation",
     "runs": "List the runs of a folder",
     "list": "List recipes, architectures, cells, modules, losses, scores and datasets",
     "info": "Tell all about one of them",
     "validate": "Check a recipe",
+    "advise": "Is my field stationary, how long does it remember, and what is worth trying",
     "schema": "Print the JSON schema of recipes, for editors",
     "cp": "Copy a shipped recipe, to change it",
     "plugins": "Show the plugins that were loaded, and those that were not and why",
@@ -39,8 +41,11 @@ _INTERRUPTED = 130
 
 click.rich_click.COMMAND_GROUPS = {
     "stkit": [
-        {"name": "Train and score", "commands": ["recipe", "resume", "eval", "predict", "report", "import", "runs"]},
-        {"name": "Choose and check", "commands": ["list", "info", "validate", "schema", "cp"]},
+        {
+            "name": "Train and score",
+            "commands": ["recipe", "resume", "eval", "predict", "diagnose", "report", "import", "runs"],
+        },
+        {"name": "Choose and check", "commands": ["list", "info", "validate", "advise", "schema", "cp"]},
         {"name": "This installation", "commands": ["plugins", "new-plugin", "doctor", "completion"]},
     ]
 }

@@ -165,8 +165,7 @@ class Recall(Transition):
         allowed = allowed.expand(batch, len(cells), self.tau, depth, *kept).flatten(2)
         chosen = queries[:, :, rows, columns].flatten(1, 2)  # B (D K) C
         found = attention_weights(chosen, memories.flatten(1, 4), allowed.repeat(1, depth, 1))
-        found = found.unflatten(1, (depth, len(cells))).mean(dim=1)
-        found = found.reshape(batch, len(cells), self.tau, depth, *kept).sum(dim=3)
+        found = found.reshape(batch, depth, len(cells), self.tau, depth, *kept).mean(dim=1).sum(dim=3)
         in_square = torch.where(share > 0, share * self.pool**2, 1.0).to(found.dtype)
         spread = (found / in_square[:, None, None]).repeat_interleave(self.pool, 3).repeat_interleave(self.pool, 4)
         return spread[..., :height, :width] * valid[:, None, None]

@@ -23,6 +23,7 @@ from stkit.evaluate.report.html import (
     section,
     text,
 )
+from stkit.evaluate.report.inside import inside
 from stkit.evaluate.report.record import Record
 from stkit.evaluate.report.tables import score_tables
 from stkit.evaluate.scores import Scores, decimals, number_text
@@ -49,6 +50,9 @@ def page(record: Record, drawn: Sequence[Drawn]) -> str:
         shown = [figure(folder, one) for kind in ("maps", "animation") for one in by_kind.get(kind, [])]
         note = paragraph("Which windows are shown is fixed by their number, before any score is known.", "note")
         sections.append(section("Forecasts", note, *shown))
+    seen = inside(record.run)
+    if seen is not None:
+        sections.append(seen)
     sections.append(_training(record, folder, by_kind.get("loss", [])))
     sections.append(_data(record))
     sections.append(_repeat(record))
