@@ -22,8 +22,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "norm": {"name": "reversible_norm"},
     "norm of cells": {"name": "reversible_norm", "level": "cell", "affine": False},
     "trend": {"name": "trend_season", "window": 4},
-    "trend and season": {"name": "trend_season", "season": 4, "harmonics": 1, "window": 6},
-    "season of all waves": {"name": "trend_season", "trend": False, "season": 4, "harmonics": 2, "window": 5},
+    "trend and season": {"name": "trend_season", "season": 4, "harmonics": 1, "window": 7},
+    "season of all waves": {"name": "trend_season", "trend": False, "season": 4, "harmonics": 2, "window": 6},
 }
 """Each kind of module, at sizes for short sequences."""
 

@@ -9,6 +9,7 @@ Axes: ``B`` batch, ``N`` frames of the window, ``K`` terms of the fit, ``C`` cha
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,7 @@ from stkit.modules.nonstationary.config import TrendSeasonConfig
 from stkit.stacks.nonstationary import Frame, NonStationary, NonStationarySite, Valid, present
 
 _RIDGE = 16
-"""In roundings of the numbers, a share of each term's squares: gives a fit to frames at unlucky times a solution."""
+"""In roundings of the numbers, a share of each term's squares: gives a fit to values at unlucky times a solution."""
 
 
 class TrendSeason(NonStationary):
@@ -32,7 +33,7 @@ class TrendSeason(NonStationary):
     A network that says zero carries trend and season on. What is left is counted from the fit of the frames before, not
     of all frames: so ``z`` is what the network has to forecast, and no frame is part of its own level.
 
-    A cell is fitted once it has as many values in the window as there are terms and as there are steps in a season;
+    A cell is fitted once it has as many values in the window as there are terms, and one at each step of the season;
     until then the network sees zero, and the level is the latest value. So a trend or season that is added to all
     frames is added to the forecasts and changes nothing that the network sees. Nothing is fitted to forecasts; the last
     fit carries on over them.
@@ -61,7 +62,6 @@ class TrendSeason(NonStationary):
         self.channels = channels
         self.trend, self.season, self.waves, self.window = trend, season, waves, window
         self.terms = self.terms_at(torch.zeros(0, device="meta")).shape[-1]
-        self.needed = max(self.terms, season or 0)
 
     @classmethod
     def from_config(cls, config: TrendSeasonConfig, site: NonStationarySite) -> TrendSeason:
@@ -78,7 +78,7 @@ class TrendSeason(NonStationary):
         """The ``K`` terms of the fit at times in steps from the newest frame."""
         terms = [torch.ones_like(times)]
         if self.trend:
-            terms.append(times / self.window)  # of the size of the others, so that the equations are well conditioned
+            terms.append(times / math.sqrt(self.window))  # well conditioned for few values and for a full window
         for wave in range(1, self.waves + 1):
             assert self.season is not None
             phase = 2 * math.pi * wave / self.season * times
@@ -106,7 +106,8 @@ class TrendSeason(NonStationary):
         z = torch.where(there & memory["fitted"], frame - level, 0.0)
         frames = _pushed(memory["frames"], torch.where(there, frame, 0.0))
         kept = _pushed(memory["valid"], there)
-        coefficients, fitted = self._fit(frames, kept, torch.where(there, frame, level))
+        with _full_precision(frame.device):
+            coefficients, fitted = self._fit(frames, kept, torch.where(there, frame, level))
         return z, {
             "frames": frames,
             "valid": kept,
@@ -144,16 +145,23 @@ class TrendSeason(NonStationary):
         gram = (weight @ products).reshape(*weight.shape[:-1], self.terms, self.terms)
         # Fitted to what is above the latest value, so that a large level costs no digits.
         right = (weight * (frames - latest[:, None]).movedim(1, -1)) @ basis
-        fitted = valid.sum(1) >= self.needed
-
-        rounding = torch.finfo(precise).eps
-        squares = gram.diagonal(dim1=-2, dim2=-1)
-        ridge = _RIDGE * rounding * (squares + rounding)
+        fitted = (valid.sum(1) >= self.terms) & self._whole_season(valid)
         one = torch.eye(self.terms, device=frames.device, dtype=precise)
-        gram = torch.where(fitted[..., None, None], gram + torch.diag_embed(ridge), one)
-        solution = torch.linalg.solve(gram, right[..., None])[..., 0].movedim(-1, 1).to(frames.dtype)
+        gram = torch.where(fitted[..., None, None], gram * (1 + _RIDGE * torch.finfo(precise).eps * one), one)
+        solution = torch.linalg.solve_ex(gram, right[..., None])[0][..., 0].movedim(-1, 1).to(frames.dtype)
         solution = torch.where(fitted[:, None], solution, 0.0)
         return torch.cat([latest[:, None] + solution[:, :1], solution[:, 1:]], dim=1), fitted
+
+    def _whole_season(self, valid: Tensor) -> Tensor:
+        """``B N C H W -> B C H W``: where there is a value at each step of the season, which determines its waves."""
+        season = self.season or 1
+        firsts = range(min(season, self.window))
+        return torch.stack([valid[:, first::season].any(1) for first in firsts]).all(0)
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Mixed precision would fit with 8 bits."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def _pushed(frames: Tensor, newest: Tensor) -> Tensor:
