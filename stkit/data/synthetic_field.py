@@ -101,9 +101,8 @@ class SyntheticField(FieldSource):
 
 
 def _times(config: SyntheticFieldConfig) -> Times:
-    first = np.datetime64(config.first, "ns")
-    later = following(first, config.steps - 1, _STEPS[config.step])
-    return np.concatenate([first[None], later])
+    first = np.array([config.first], dtype="datetime64[ns]")
+    return np.concatenate([first, following(first[0], config.steps - 1, _STEPS[config.step])])
 
 
 def _stream(seed: int, which: int) -> np.random.Generator:

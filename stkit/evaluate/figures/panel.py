@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
@@ -64,7 +65,14 @@ def is_wide(grid: Grid) -> bool:
 
 
 def show(
-    axes: Axes, field: NDArray[np.floating], grid: Grid, scale: Scale, colours: str, theme: Theme, *, inches: float
+    axes: Axes,
+    field: NDArray[np.floating],
+    grid: Grid,
+    scale: Scale,
+    colours: str | Colormap,
+    theme: Theme,
+    *,
+    inches: float,
 ) -> AxesImage:
     """Draw a field (``H W``, NaN where missing) ``inches`` wide and return what a colour bar needs."""
     rows = _edges(grid.y.values, grid.height)
