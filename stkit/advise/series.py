@@ -228,9 +228,8 @@ def _settings_problem(error: ValidationError, config: Any) -> str:
     for one in error.errors():
         where = ".".join(str(part) for part in one["loc"])
         if one["type"] == "extra_forbidden":
-            told.append(
-                f"there is no setting {where!r}; {suggest(where, [n for n in config.model_fields if n != 'name'])}"
-            )
+            known = [name for name in config.model_fields if name != "name"]
+            told.append(f"there is no setting {where!r}; {suggest(where, known) or 'it has none'}")
         elif one["type"] == "missing":
             told.append(f"the setting {where!r} is missing: write {where}=...")
         else:
