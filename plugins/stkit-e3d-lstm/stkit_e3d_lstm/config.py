@@ -124,6 +124,10 @@ class RecognitionConfig(ComponentConfig):
 
     recognition_weight: float = Field(1.0, ge=0)
     """Weight of the recognition."""
+    l1_weight: float = Field(1.0, ge=0)
+    """Weight of the mean absolute error in the prediction's part."""
+    l2_weight: float = Field(1.0, ge=0)
+    """Weight of the mean squared error in the prediction's part."""
     start: float = Field(1.0, ge=0)
     """Weight of the prediction at step 0. This and the next two are choices, not numbers of the paper."""
     decrease_per_step: float = Field(2e-5, ge=0)

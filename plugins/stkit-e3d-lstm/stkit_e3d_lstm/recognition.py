@@ -25,16 +25,18 @@ DIRECTIONS = 2
 
 
 class RecognitionLoss(Loss):
-    """``recognition + w * (mean |d| + mean d**2)``, with ``w = max(start - decrease_per_step * step, floor)``.
+    """``recognition + w * (a mean |d| + b mean d**2)``, with ``w = max(start - decrease_per_step * step, floor)``.
 
     Recognition is the cross-entropy of a classifier over the top layer's hidden states: of each channel the largest
     value over depth and grid, averaged over time. It is trained with the model, and is no part of it afterwards.
 
-    In evaluation mode it is ``mean |d| + mean d**2`` alone: what weights are chosen by must not depend on the step.
+    In evaluation mode it is ``a mean |d| + b mean d**2`` alone: what weights are chosen by must not depend on the step.
 
     Args:
         width: channels of the top layer.
         recognition_weight: of the recognition.
+        l1_weight: ``a``.
+        l2_weight: ``b``.
         start: weight of the prediction at step 0.
         decrease_per_step: of the weight of the prediction.
         floor: of the weight of the prediction.
@@ -50,12 +52,15 @@ class RecognitionLoss(Loss):
         width: int,
         *,
         recognition_weight: float = 1.0,
+        l1_weight: float = 1.0,
+        l2_weight: float = 1.0,
         start: float = 1.0,
         decrease_per_step: float = 2e-5,
         floor: float = 0.1,
     ) -> None:
         super().__init__()
         self.recognition_weight = recognition_weight
+        self.l1_weight, self.l2_weight = l1_weight, l2_weight
         self.start, self.decrease_per_step, self.floor = start, decrease_per_step, floor
         self.step = None
         self.classifier = nn.Linear(width, DIRECTIONS)
@@ -105,8 +110,8 @@ class RecognitionLoss(Loss):
         difference = prediction.float() - target.float()
         counts = self.counts(valid)
         terms: Terms = {
-            "l1": (weight * masked_sum(difference.abs(), valid), counts["l1"]),
-            "l2": (weight * masked_sum(difference.square(), valid), counts["l2"]),
+            "l1": (weight * self.l1_weight * masked_sum(difference.abs(), valid), counts["l1"]),
+            "l2": (weight * self.l2_weight * masked_sum(difference.square(), valid), counts["l2"]),
         }
         if self.training:
             entropy = F.binary_cross_entropy_with_logits(

@@ -69,13 +69,13 @@ def test_the_weight_of_the_prediction_falls_to_its_floor() -> None:
 
 def test_the_terms() -> None:
     torch.manual_seed(0)
-    forecaster, loss = small(), built(recognition_weight=2.0, start=0.5)
+    forecaster, loss = small(), built(recognition_weight=2.0, l1_weight=0.25, l2_weight=3.0, start=0.5)
     frames = torch.cat([moving(1, 1), moving(-1, 1)])
     out = forecaster.rollout(frames, 2)
     target, valid = frames[:, 1:], torch.ones_like(frames[:, 1:], dtype=torch.bool)
     loss.step = 0
     terms = loss(out.predictions, target, valid, out.aux)
-    plain = L1L2()(out.predictions, target, valid, out.aux)
+    plain = L1L2(0.25, 3.0)(out.predictions, target, valid, out.aux)
     for name in ("l1", "l2"):
         torch.testing.assert_close(terms[name][0], 0.5 * plain[name][0])
     logits, truth = loss.recognise(out.aux), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
