@@ -71,8 +71,8 @@ def remember(anomalies: NDArray[np.float64], false_share: float) -> Memory:
     return Memory(
         correlation=correlation,
         partial=partial,
-        significant=_significant(correlation, steps, false_share),
-        partly_significant=_significant(partial, steps, false_share),
+        significant=_significant(correlation * np.sqrt(steps / _inflation(correlation)), false_share),
+        partly_significant=_significant(partial * np.sqrt(steps), false_share),
         folding=folding,
         overall_folding=None if np.isnan(overall) else overall,
     )
@@ -91,11 +91,20 @@ def _partial(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _significant(correlation: NDArray[np.float64], steps: int, false_share: float) -> NDArray[np.float64]:
-    """Share of the cells at each lag, against white noise, whose correlations deviate by ``1 / sqrt(T)``."""
+def _inflation(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``1 + 2 sum r_j^2`` over the shorter lags: variance of a correlation that is zero from there on, times ``T``.
+
+    Bartlett 1946, Suppl. J. R. Stat. Soc. 8, 27-41. A partial correlation deviates by ``1 / sqrt(T)`` alone.
+    """
+    before = np.concatenate([np.zeros((1, correlation.shape[1])), correlation[:-1]])
+    return np.asarray(1.0 + 2.0 * (before**2).cumsum(axis=0))
+
+
+def _significant(scaled: NDArray[np.float64], false_share: float) -> NDArray[np.float64]:
+    """Share of the cells at each lag whose correlation, in units of its standard deviation, is no chance."""
     from scipy.stats import norm
 
-    p_values = 2.0 * norm.sf(np.abs(correlation) * np.sqrt(steps))
+    p_values = 2.0 * norm.sf(np.abs(scaled))
     return np.asarray((adjusted(p_values) <= false_share).mean(axis=1))
 
 

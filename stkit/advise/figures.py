@@ -52,7 +52,7 @@ def draw_lags(folder: Path, advice: Advice) -> Drawn:
         alt="Correlation and partial correlation of the anomalies against the lag: mean and middle half of the cells.",
         caption=(
             "Correlation of the anomalies with those some steps before: mean of the cells, shaded their middle half. "
-            "The partial one leaves out what the steps between carry. Between the thin lines it is no more than chance."
+            "The partial one leaves out what the steps between carry; between the thin lines it is no more than chance."
         ),
     )
 
@@ -147,14 +147,14 @@ def _lags(advice: Advice, theme: Theme, form: Format) -> Figure:
         axis.fill_between(lags, low, high, color=colour, alpha=0.22, linewidth=0)
         axis.plot(lags, values.mean(axis=1), color=colour, marker="o", markersize=3, linewidth=1.6)
         axis.axhline(0, color=theme.muted, linewidth=0.8)
-        for bound in (-1.96, 1.96):
-            axis.axhline(bound / np.sqrt(steps), color=theme.muted, linewidth=0.8, linestyle=":")
         axis.set_title(title, loc="left", fontweight="bold")
         axis.set_xlabel(lead_axis(advice.sample.source.step_name).replace("lead time", "lag"))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y")
         axis.set_axisbelow(True)
+    for bound in (-1.96, 1.96):
+        axes[1].axhline(bound / np.sqrt(steps), color=theme.muted, linewidth=0.8, linestyle=":")
     axes[0].axhline(np.exp(-1), color=theme.muted, linewidth=0.8, linestyle="--")
     axes[0].text(lags[-1], np.exp(-1), "1/e", color=theme.muted, ha="right", va="bottom", fontsize=form.font_points - 1)
     return figure
