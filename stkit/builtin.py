@@ -24,8 +24,22 @@ SA_CONVLSTM = Paper(
     year=2020,
     link="AAAI 2020",
     reference_code="none was published",
+    parity="stkit:modules/attention/parity.json",
 )
 
+SWIN = Paper(
+    title="Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
+    authors="Liu, Lin, Cao, Hu, Wei, Zhang, Lin, Guo",
+    year=2021,
+    link="arXiv:2103.14030",
+    reference_code="https://github.com/microsoft/Swin-Transformer (MIT)",
+)
+AXIAL = Paper(
+    title="Axial Attention in Multidimensional Transformers",
+    authors="Ho, Kalchbrenner, Weissenborn, Salimans",
+    year=2019,
+    link="arXiv:1912.12180",
+)
 REVIN = Paper(
     title="Reversible Instance Normalization for Accurate Time-Series Forecasting against Distribution Shift",
     authors="Kim, Kim, Tae, Park, Choi, Choo",
@@ -33,6 +47,7 @@ REVIN = Paper(
     link="ICLR 2022",
     reference_code="https://github.com/ts-kim/RevIN (MIT)",
 )
+
 
 @hookimpl
 def stkit_cells() -> Iterator[CellSpec]:
@@ -53,22 +68,25 @@ def stkit_modules() -> Iterator[ModuleSpec]:
     yield _module("norm", "channel", f"{norms}:ChannelNorm", "ChannelNorm", "one gain for each channel; any grid")
     yield _module("norm", "pixel", f"{norms}:PixelNorm", "PixelNorm", "a gain for each channel and grid cell")
     attention = "stkit.modules.attention"
-    yield ModuleSpec(
-        name="self_attention",
-        slot="attention",
-        target=f"{attention}.self_attention:SelfAttention",
-        config=f"{attention}.config:SelfAttentionConfig",
-        summary="every cell of the grid looks at all others",
-        paper=SA_CONVLSTM,
-    )
-    yield ModuleSpec(
-        name="self_attention_memory",
-        slot="attention",
-        target=f"{attention}.self_attention_memory:SelfAttentionMemory",
-        config=f"{attention}.config:SelfAttentionMemoryConfig",
-        summary="self-attention with a memory of its own (SA-ConvLSTM's SAM)",
-        paper=SA_CONVLSTM,
-    )
+    for name, part, summary, source in (
+        ("self_attention", "SelfAttention", "every cell of the grid looks at all others", SA_CONVLSTM),
+        (
+            "self_attention_memory",
+            "SelfAttentionMemory",
+            "self-attention with a memory of its own (SA-ConvLSTM's SAM)",
+            SA_CONVLSTM,
+        ),
+        ("windowed_attention", "WindowedAttention", "cells look at those of their window, for large grids", SWIN),
+        ("axial_attention", "AxialAttention", "cells look along rows, then columns, for large grids", AXIAL),
+    ):
+        yield ModuleSpec(
+            name=name,
+            slot="attention",
+            target=f"{attention}.{name}:{part}",
+            config=f"{attention}.config:{part}Config",
+            summary=summary,
+            paper=source,
+        )
     yield _module("transition", "forget", "stkit.cells.forget:Forget", "Forget", "the forget gate")
     nonstationary = "stkit.modules.nonstationary"
     for name, part, summary, paper in (

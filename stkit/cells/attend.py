@@ -22,26 +22,35 @@ def attend(
     keys: Float[Tensor, "B M C"],
     values: Float[Tensor, "B M V"],
     allowed: Bool[Tensor, "B M"] | None = None,
+    *,
+    heads: int = 1,
+    scale: float = 1.0,
+    bias: Float[Tensor, "heads N M"] | None = None,
 ) -> Float[Tensor, "B N V"]:
-    """``softmax(Q K^T) V``, with no division by ``sqrt(C)``: the papers here print none.
+    """``softmax(scale Q K^T + bias) V`` for each head, the heads side by side in the channels.
 
     Args:
         queries: what looks.
         keys: what is looked at.
         values: what is seen there.
         allowed: False where a key is never seen; None: all are. A query that may see nothing gets zeros.
+        heads: the channels are cut into so many parts, each of which looks for itself; they divide ``C`` and ``V``.
+        scale: of the scores; 1: no division by ``sqrt(C)``, the papers here print none.
+        bias: added to the scores, the same for all samples.
     """
     seen = None
+    mask: Tensor | None = None if bias is None else bias[None]
     if allowed is not None:
         seen = allowed.any(dim=1)[:, None, None]
         allowed = (allowed | ~seen[:, 0])[:, None, None, :]  # B 1 1 M; a softmax over nothing has no value
-    channels = values.shape[-1]
+        mask = allowed if mask is None else mask.masked_fill(~allowed, -torch.inf)
+    channels = values.shape[-1] // heads
     # The fused kernels want queries, keys and values of one width: zeros more add nothing to a product. Otherwise torch
     # would compute the full matrix without a word.
-    together = max(channels, keys.shape[-1])
+    together = max(channels, keys.shape[-1] // heads)
     together += -together % _ALIGNMENT if queries.is_cuda else 0
-    q, k, v = (_fused(tokens, together) for tokens in (queries, keys, values))
-    found = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=1.0)[:, 0, :, :channels]
+    q, k, v = (_by_head(tokens, heads, together) for tokens in (queries, keys, values))
+    found = _product(q, k, v, mask, scale)[..., :channels].transpose(1, 2).flatten(2)
     return found if seen is None else torch.where(seen, found, torch.zeros_like(found))
 
 
@@ -49,21 +58,33 @@ def attention_weights(
     queries: Float[Tensor, "B K C"],
     keys: Float[Tensor, "B M C"],
     allowed: Bool[Tensor, "_ M"] | Bool[Tensor, "_ K M"] | None = None,
+    *,
+    heads: int = 1,
+    scale: float = 1.0,
+    bias: Float[Tensor, "heads K M"] | None = None,
 ) -> Float[Tensor, "B K M"]:
-    """The weights with which :func:`attend` sees its values, for a few queries, to be looked at.
+    """The weights with which :func:`attend` sees its values, for a few queries, to be looked at: the mean of the heads.
 
     Args:
         queries: a few of them, because the result holds a weight for each pair.
         keys: all of them.
         allowed: False where a key is never seen, by any query or by each; None: all are. A query that may see nothing
             has no weights but zeros. The first axis may be 1.
+        heads: as in :func:`attend`.
+        scale: as in :func:`attend`.
+        bias: as in :func:`attend`.
     """
-    scores = queries @ keys.transpose(1, 2)
-    if allowed is None:
-        return scores.softmax(dim=2)
-    seen = allowed if allowed.ndim == 3 else allowed[:, None]
-    weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=2)
-    return torch.where(seen, weights, torch.zeros_like(weights))  # no NaN where nothing may be seen
+    q, k = (_heads(tokens, heads) for tokens in (queries, keys))
+    scores = scale * q @ k.transpose(2, 3)  # B heads K M
+    if bias is not None:
+        scores = scores + bias
+    if allowed is not None:
+        seen = (allowed if allowed.ndim == 3 else allowed[:, None])[:, None]
+        scores = scores.masked_fill(~seen, -torch.inf)
+    weights = scores.softmax(dim=3)
+    if allowed is not None:
+        weights = torch.where(seen, weights, torch.zeros_like(weights))  # no NaN where nothing may be seen
+    return weights.mean(dim=1)
 
 
 class KeyMask(nn.Module):
@@ -128,7 +149,25 @@ def _masks(module: nn.Module) -> list[KeyMask]:
     return [part for part in module.modules() if isinstance(part, KeyMask)]
 
 
-def _fused(tokens: Tensor, width: int) -> Tensor:
-    """``B 1 N width``, contiguous."""
-    missing = width - tokens.shape[-1]
-    return (F.pad(tokens, (0, missing)) if missing else tokens.contiguous())[:, None]
+def _heads(tokens: Tensor, heads: int) -> Tensor:
+    """``B N (heads C) -> B heads N C``."""
+    return tokens.reshape(*tokens.shape[:2], heads, -1).transpose(1, 2)
+
+
+def _by_head(tokens: Tensor, heads: int, width: int) -> Tensor:
+    """``B N (heads C) -> B heads N width``, contiguous, with zeros for the channels that are missing."""
+    parts = _heads(tokens, heads)
+    missing = width - parts.shape[-1]
+    return F.pad(parts, (0, missing)) if missing else parts.contiguous()
+
+
+def _product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    if not q.is_meta:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    # On the meta device torch would go through the full matrix, and a dry run would count memory that is never taken.
+    if mask is not None:
+        mask = None if mask.dtype == torch.bool else mask.expand(*q.shape[:3], k.shape[2])
+    found: Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(
+        q, k, v, mask, True, 0.0, False, scale=scale
+    )[0]
+    return found

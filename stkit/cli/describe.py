@@ -95,8 +95,8 @@ def _component(kind: str, spec: Any, build: bool) -> dict[str, Any]:
     out = _common(kind, spec)
     if kind == "modules":
         out["slot"] = spec.slot
-    if getattr(config, "places", ()) and kind == "modules":
-        out["places"] = list(config.places)
+        if places := getattr(config, "places", ()):
+            out["places"] = list(places)
     out["doc"] = " ".join((config.__doc__ or "").replace("``", "`").split())
     out["fields"] = [row for row in fields_of(config) if row["name"] != "name"]
     out["used_by"] = [name for name, recipe in _loaded_recipes() if _uses(recipe.recipe.model_dump(), spec, kind)]

@@ -42,7 +42,11 @@ class DryRun:
     height: int
     width: int
     layers: tuple[LayerCount, ...]
+    nonstationary: str | None
+    """The module that frames go through before the layers, and forecasts after the head."""
+    nonstationary_parameters: int
     parameters: int
+    """Of all of it."""
     flops_per_window: int
     """Floating-point operations of one forward pass over one window."""
     activation_bytes: int
@@ -105,6 +109,8 @@ def dry_run(loaded: LoadedRecipe) -> DryRun:
         height=height,
         width=width,
         layers=_layers(forecaster, nodes),
+        nonstationary=None if recipe.model.nonstationary is None else recipe.model.nonstationary.name,
+        nonstationary_parameters=sum(p.numel() for p in forecaster.nonstationary.parameters()),
         parameters=parameters,
         flops_per_window=counter.get_total_flops(),
         activation_bytes=activations,
@@ -130,7 +136,7 @@ class _Kept:
 def _layers(forecaster: Any, nodes: tuple[NodePlan, ...]) -> tuple[LayerCount, ...]:
     from stkit.stacks.stack import Stack
 
-    cells = [node for module in forecaster.modules() if isinstance(module, Stack) for node in module.nodes]
+    cells: list[Any] = [node for module in forecaster.modules() if isinstance(module, Stack) for node in module.nodes]
     counts = []
     for place, cell in enumerate(cells):
         node = nodes[place % len(nodes)]

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stkit.cells import Attached, Attachment, AttachmentSite, Cell, CellSite, attend, mask_keys, slices
+from stkit.modules.attention.axial_attention import AxialAttention
 from stkit.modules.attention.config import SelfAttentionConfig, SelfAttentionMemoryConfig
+from stkit.modules.attention.look import Columns, Rows, Windows
 from stkit.modules.attention.self_attention import SelfAttention
 from stkit.modules.attention.self_attention_memory import SelfAttentionMemory, SeparableGates
 from stkit.plugin.manager import plugins
@@ -171,7 +173,15 @@ class Largest(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("kind", [SelfAttention, SelfAttentionMemory])
+def through_windows(channels: int) -> SelfAttention:
+    return SelfAttention(channels, look=Windows(8, shift=3, heads=2, relative=True))
+
+
+def along_both_axes(channels: int) -> AxialAttention:
+    return AxialAttention(SelfAttention(channels, look=Rows()), SelfAttention(channels, look=Columns()))
+
+
+@pytest.mark.parametrize("kind", [SelfAttention, SelfAttentionMemory, through_windows, along_both_axes])
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_matrix_of_scores_is_never_held(kind: Any, masked: bool) -> None:
     ours, side = kind(4), 64

@@ -1,9 +1,10 @@
 """Self-Attention ConvLSTM for Spatiotemporal Prediction: the self-attention of its base model.
 
 Zhihui Lin, Maomao Li, Zhuobin Zheng, Yangyang Cheng, Chun Yuan, AAAI 2020. The authors published no code. The paper
-gives no number for the channels of queries and keys; half of the signal's is a choice.
+gives no number for the channels of queries and keys; half of the signal's is a choice. Several heads, scaled scores and
+positions are options that the paper has not.
 
-Axes: ``B`` batch, ``N`` cells of the grid, ``C`` channels.
+Axes: ``B`` batch, ``D`` depth (1 where a field has none), ``C`` channels, ``H`` height, ``W`` width.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from stkit.cells import observe
 from stkit.cells.attachment import Attachment, AttachmentSite
-from stkit.cells.attend import KeyMask, attend, attention_weights
+from stkit.cells.attend import KeyMask
 from stkit.cells.base import Tensors
 from stkit.modules.attention.config import SelfAttentionConfig
+from stkit.modules.attention.look import Look
 
 
 class SelfAttention(Attachment):
@@ -29,7 +31,8 @@ class SelfAttention(Attachment):
 
     Args:
         channels: of the signal.
-        key_channels: of queries and keys; None: half of ``channels``.
+        key_channels: of queries and keys; None: half of ``channels``, or as many more as the heads need.
+        look: at which cells a cell looks, with how many heads; None: at all, with one head, unscaled.
         residual: add ``X``.
         bias: add offsets to all projections.
         device: of the parameters.
@@ -41,6 +44,7 @@ class SelfAttention(Attachment):
         channels: int,
         key_channels: int | None = None,
         *,
+        look: Look | None = None,
         residual: bool = True,
         bias: bool = False,
         device: torch.device | None = None,
@@ -49,7 +53,8 @@ class SelfAttention(Attachment):
         super().__init__()
         self.channels = channels
         self.residual = residual
-        keys = key_channels or max(channels // 2, 1)
+        self.look = Look() if look is None else look
+        keys = key_channels or self.look.key_channels(channels)
         self.query = nn.Linear(channels, keys, bias, device, dtype)
         self.key = nn.Linear(channels, keys, bias, device, dtype)
         self.value = nn.Linear(channels, channels, bias, device, dtype)
@@ -59,51 +64,30 @@ class SelfAttention(Attachment):
     @classmethod
     def from_config(cls, config: SelfAttentionConfig, site: AttachmentSite) -> SelfAttention:
         """As a recipe says it."""
-        options = config.model_dump(exclude={"name", "layers", "when"})
-        return cls(site.channels, **options, device=site.device, dtype=site.dtype)
+        return cls(
+            site.channels,
+            config.key_channels,
+            look=Look(heads=config.heads, scaled=config.scaled, rotary=config.positions == "rotary"),
+            residual=config.residual,
+            bias=config.bias,
+            device=site.device,
+            dtype=site.dtype,
+        )
 
     def forward(self, signal: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
         """``signal``: ``B C *grid``."""
-        tokens, seen = by_cell(signal), allowed(self.mask, signal)
-        q, k = self.query(tokens), self.key(tokens)
-        observe.attention(self, ("signal",), lambda cells: weights_on_grid(q, k, seen, cells, signal))
-        found = attend(q, k, self.value(tokens), seen)
-        out = on_grid(self.out(found), signal)
+        cells, valid = by_cell(signal), self.mask(*signal.shape[-2:])
+        q, k = self.look.placed(self.query(cells)), self.look.placed(self.key(cells))
+        observe.attention(self, ("signal",), lambda chosen: self.look.weights(q, k, valid, chosen))
+        out = on_grid(self.out(self.look(q, k, self.value(cells), valid)), signal)
         return signal + out if self.residual else out, state
 
 
 def by_cell(signal: Tensor) -> Tensor:
-    """``B C *grid -> B N C``."""
-    return signal.flatten(2).movedim(1, 2)
+    """``B C H W`` or ``B C D H W`` -> ``B D H W C``."""
+    return (signal if signal.ndim == 5 else signal[:, :, None]).movedim(1, -1)
 
 
-def on_grid(tokens: Tensor, like: Tensor) -> Tensor:
-    """``B N C -> B C *grid``, on the grid of ``like``."""
-    return tokens.movedim(2, 1).reshape(like.shape[0], tokens.shape[2], *like.shape[2:])
-
-
-def weights_on_grid(queries: Tensor, keys: Tensor, seen: Tensor | None, cells: Tensor, like: Tensor) -> Tensor:
-    """How the queries of some cells look at all others: ``B K 1 H W``, for :mod:`stkit.cells.observe`.
-
-    Args:
-        queries: ``B N C``, of every cell of the grid.
-        keys: ``B N C``.
-        seen: ``B N``, which keys may be seen; None: all.
-        cells: ``K``, counted row by row. In a field with a depth, a cell stands for all its slices: their queries are
-            averaged, the weights of their keys added up.
-        like: ``B C *grid``.
-    """
-    height, width = like.shape[-2:]
-    batch, depth = like.shape[0], keys.shape[1] // (height * width)
-    chosen = queries.unflatten(1, (depth, height * width))[:, :, cells].flatten(1, 2)
-    weights = attention_weights(chosen, keys, seen).unflatten(1, (depth, len(cells))).mean(dim=1)
-    return weights.reshape(batch, len(cells), depth, height, width).sum(dim=2, keepdim=True)
-
-
-def allowed(mask: KeyMask, signal: Tensor) -> Tensor | None:
-    """Which cells of ``signal`` (``B C *grid``) may be looked at: ``B N``; None: all."""
-    valid: Tensor | None = mask(*signal.shape[-2:])
-    if valid is None:
-        return None
-    valid = valid if signal.ndim == 4 else valid[:, None]  # all slices of a depth have the same mask
-    return valid.expand(signal.shape[0], *signal.shape[2:]).flatten(1)
+def on_grid(cells: Tensor, like: Tensor) -> Tensor:
+    """``B D H W C -> B C *grid``, on the grid of ``like``."""
+    return cells.movedim(-1, 1).reshape(like.shape[0], cells.shape[-1], *like.shape[2:])

@@ -3,14 +3,16 @@
 Zhihui Lin, Maomao Li, Zhuobin Zheng, Yangyang Cheng, Chun Yuan, AAAI 2020. The authors published no code. The paper
 gives no numbers for the kernel of the separable convolutions and the channels of queries and keys; 3 and half of the
 signal's are choices. A third party's code (tsugumi-sys/SA-ConvLSTM-Pytorch) differs in its projections, which are
-options here.
+options here. Several heads, scaled scores, positions and windows are options that the paper has not. In fields with a
+depth, cells look at all slices, and the gates' convolutions act on each slice by itself.
 
-Axes: ``B`` batch, ``N`` cells of the grid, ``C`` channels, ``H`` height, ``W`` width.
+Axes: ``B`` batch, ``C`` channels, ``D`` depth, ``H`` height, ``W`` width.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +20,13 @@ from torch import Tensor, nn, sigmoid, tanh
 
 from stkit.cells import observe
 from stkit.cells.attachment import Attachment, AttachmentSite
-from stkit.cells.attend import KeyMask, attend
-from stkit.cells.base import Tensors
+from stkit.cells.attend import KeyMask
+from stkit.cells.base import Tensors, slices
 from stkit.cells.gates import GateBlock, Source
 from stkit.modules.attention.config import SelfAttentionMemoryConfig
-from stkit.modules.attention.self_attention import allowed, by_cell, on_grid, weights_on_grid
+from stkit.modules.attention.look import Look, Windows
+from stkit.modules.attention.self_attention import by_cell, on_grid
+from stkit.plugin.config import axes
 
 
 class SelfAttentionMemory(Attachment):
@@ -35,11 +39,13 @@ class SelfAttentionMemory(Attachment):
         o' = sigmoid(Wzo * Z + Who * H + bo)        H' = o' . M
 
     The convolutions of the gates are depth-wise separable, one for each gate. ``H'`` takes the place of ``H``. Cells
-    that :func:`stkit.cells.attend.mask_keys` excludes are never looked at. State ``memory``: ``B C H W``.
+    that :func:`stkit.cells.attend.mask_keys` excludes are never looked at. State ``memory``: as the signal.
 
     Args:
         channels: of the signal and the memory.
-        key_channels: of queries and keys; None: half of ``channels``.
+        key_channels: of queries and keys; None: half of ``channels``, or as many more as the heads need.
+        look: at which cells a cell looks, with how many heads; None: at all, with one head, unscaled.
+        depth: slices of the signal where it is ``B C D H W``; 0: it is ``B C H W``.
         kernel: side in cells of the gates' convolutions.
         separable: whether they are depth-wise separable.
         project_found: project ``Zh`` and ``Zm`` once more, each by itself.
@@ -54,6 +60,8 @@ class SelfAttentionMemory(Attachment):
         channels: int,
         key_channels: int | None = None,
         *,
+        look: Look | None = None,
+        depth: int = 0,
         kernel: int = 3,
         separable: bool = True,
         project_found: bool = False,
@@ -63,8 +71,9 @@ class SelfAttentionMemory(Attachment):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.channels = channels
-        keys, fused = key_channels or max(channels // 2, 1), 2 * channels if wide_fusion else channels
+        self.channels, self.depth = channels, depth
+        self.look = Look() if look is None else look
+        keys, fused = key_channels or self.look.key_channels(channels), 2 * channels if wide_fusion else channels
 
         def project(ins: int, outs: int) -> nn.Linear:
             return nn.Linear(ins, outs, bias, device, dtype)
@@ -86,37 +95,61 @@ class SelfAttentionMemory(Attachment):
     @classmethod
     def from_config(cls, config: SelfAttentionMemoryConfig, site: AttachmentSite) -> SelfAttentionMemory:
         """As a recipe says it."""
-        options = config.model_dump(exclude={"name", "layers", "when"})
-        return cls(site.channels, **options, device=site.device, dtype=site.dtype)
+        options: dict[str, Any] = {
+            "heads": config.heads,
+            "scaled": config.scaled,
+            "rotary": config.positions == "rotary",
+        }
+        return cls(
+            site.channels,
+            config.key_channels,
+            look=Look(**options) if config.window is None else Windows(config.window, **options),
+            depth=site.depth,
+            kernel=config.kernel,
+            separable=config.separable,
+            project_found=config.project_found,
+            wide_fusion=config.wide_fusion,
+            bias=config.bias,
+            device=site.device,
+            dtype=site.dtype,
+        )
 
     def initial_state(
         self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> Tensors:
         """Zeros for ``memory``."""
-        return {"memory": torch.zeros(batch, self.channels, height, width, device=device, dtype=dtype)}
+        size = (batch, self.channels, *slices(self.depth), height, width)
+        return {"memory": torch.zeros(size, device=device, dtype=dtype)}
 
     def forward(self, signal: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        """``signal``: ``B C H W``.
+        """``signal``: ``B C H W``, or ``B C D H W`` where it was built for a depth.
 
         Raises:
             ValueError: if it has other axes.
         """
-        if signal.ndim != 4:
-            raise ValueError(f"self_attention_memory works on B C H W, received {tuple(signal.shape)}")
-        memory, seen = state["memory"], allowed(self.mask, signal)
+        if signal.shape[2:-2] != slices(self.depth):
+            raise ValueError(f"self_attention_memory works on {axes(self.depth)} here, received {tuple(signal.shape)}")
+        memory, valid = state["memory"], self.mask(*signal.shape[-2:])
         h, m = by_cell(signal), by_cell(memory)
-        q = self.query(h)
-        k_h, k_m = self.key(h), self.memory_key(m)
-        observe.attention(self, ("signal",), lambda cells: weights_on_grid(q, k_h, seen, cells, signal))
-        observe.attention(self, ("memory",), lambda cells: weights_on_grid(q, k_m, seen, cells, signal))
-        z_h = self.found(attend(q, k_h, self.value(h), seen))
-        z_m = self.memory_found(attend(q, k_m, self.memory_value(m), seen))
-        z = on_grid(self.fusion(torch.cat([z_h, z_m], dim=2)), signal)
+        q, k_h, k_m = (self.look.placed(part) for part in (self.query(h), self.key(h), self.memory_key(m)))
+        observe.attention(self, ("signal",), lambda chosen: self.look.weights(q, k_h, valid, chosen))
+        observe.attention(self, ("memory",), lambda chosen: self.look.weights(q, k_m, valid, chosen))
+        z_h = self.found(self.look(q, k_h, self.value(h), valid))
+        z_m = self.memory_found(self.look(q, k_m, self.memory_value(m), valid))
+        z = on_grid(self.fusion(torch.cat([z_h, z_m], dim=-1)), signal)
 
-        a = self.gates(both=torch.cat([z, signal], dim=1))
+        a = self._gated(torch.cat([z, signal], dim=1))
         i = sigmoid(a["i"])
         memory = observe.gate(self, "attention memory", 1 - i) * memory + i * tanh(a["g"])
         return sigmoid(a["o"]) * memory, {"memory": memory}
+
+    def _gated(self, both: Tensor) -> dict[str, Tensor]:
+        """The gates' pre-activations; each slice of a depth by itself."""
+        if not self.depth:
+            gates: dict[str, Tensor] = self.gates(both=both)
+            return gates
+        flat = self.gates(both=both.movedim(2, 1).flatten(0, 1))  # B C D H W -> (B D) C H W
+        return {name: gate.unflatten(0, (-1, self.depth)).movedim(1, 2) for name, gate in flat.items()}
 
 
 class SeparableGates(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stkit.cells.attached import Attached
 from stkit.cells.attachment import Attachment
-from stkit.modules.attention.self_attention import SelfAttention, by_cell
+from stkit.modules.attention.self_attention import SelfAttention
 from stkit.modules.attention.self_attention_memory import SelfAttentionMemory
 
 from ..golden import Golden, load
@@ -42,7 +42,7 @@ def self_attention(golden: Golden) -> None:
     while f"in.{t}.x" in golden.tensors:
         x = golden.take(f"in.{t}.x")
         z, _ = ours(x, {})
-        tokens = by_cell(x)
+        tokens = x.flatten(2).mT  # B C H W -> B N C
         weights = (ours.query(tokens) @ ours.key(tokens).mT).softmax(-1)
         for name, value in (("z", z), ("attn", weights)):
             golden.compare(f"step.{t}.{name}", value)
