@@ -28,9 +28,9 @@ _PLAINER = {
     "less than or equal to": "at most",
 }
 """Pydantic's words for a reader who writes no Python."""
-_OVERLAY_NOTE = (
-    "{sections} are missing; if this is an overlay, put it on a recipe, as in `stkit recipe predrnn-sst+{name}`"
-)
+_ABSENT = ("missing", "component_unnamed", "union_tag_not_found")
+"""Errors of what is not there; an overlay has them all over, and one line about it is enough."""
+_OVERLAY_NOTE = "{sections} missing; if this is an overlay, put it on a recipe, as in `stkit recipe predrnn-sst+{name}`"
 
 
 def check_shape(tree: Node, name: str, before: Iterable[Problem] = ()) -> Recipe:
@@ -85,13 +85,14 @@ def _explain_all(errors: Iterable[Any], tree: Node, name: str, told: set[Path]) 
         follows = error["type"] == "missing" and any(known[:1] == path[:1] for known in told)
         if not follows and path not in told:
             grouped.setdefault(path, []).append(error)
-    problems = [_explain(path, group, tree) for path, group in grouped.items()]
-    sections = [str(p.path[0]) for p in problems if p.message == _MISSING and len(p.path) == 1]
-    if len(sections) > 1:
-        note = _OVERLAY_NOTE.format(sections=" and ".join(sections), name=name)
-        whole = Problem(note, (), tree.mark._replace(line=-1))
-        problems = [whole, *(p for p in problems if p.message != _MISSING)]
-    return problems
+    absent = {path: group for path, group in grouped.items() if group[0]["type"] in _ABSENT}
+    sections = [str(path[0]) for path in absent if len(path) == 1]
+    notes: list[Problem] = []
+    if sections and len(absent) > 1:
+        said = f"{sections[0]} is" if len(sections) == 1 else f"{' and '.join(sections)} are"
+        notes.append(Problem(_OVERLAY_NOTE.format(sections=said, name=name), (), tree.mark._replace(line=-1)))
+        grouped = {path: group for path, group in grouped.items() if path not in absent}
+    return notes + [_explain(path, group, tree) for path, group in grouped.items()]
 
 
 def _path(error: Any, tree: Node) -> Path:

@@ -19,7 +19,11 @@ def training_problems(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], s
     if train.loss.name.rpartition("/")[2] == "bce":
         if recipe.model.nonstationary is not None:
             name = recipe.model.nonstationary.name
-            yield (("train", "loss"), f"bce scores probabilities, and what {name} makes of the head's answer is none")
+            yield (
+                ("train", "loss"),
+                f"bce scores probabilities, and what {name} makes of the head's answer is none; "
+                "take a loss such as mse",
+            )
         elif getattr(recipe.model.head, "activation", "sigmoid") != "sigmoid":
             yield (("train", "loss"), "bce scores probabilities; set model.head.activation to sigmoid")
         if departure != "none":

@@ -29,7 +29,7 @@ configs = st.builds(
     st.sampled_from(["none", "month", "day_of_year"]),
     st.sampled_from(["none", "variable", "cell"]),
     st.sampled_from([[], ["mask"], ["mask", "calendar"]]),
-    st.sampled_from(["none", "persistence", "damped_anomaly"]),
+    st.sampled_from(["none", "persistence", "climatology", "damped_anomaly"]),
 )
 
 
@@ -124,7 +124,7 @@ def test_a_batch_is_its_windows() -> None:
         torch.testing.assert_close(back[at], pipeline.inverse(sample["frames"], raws[index].times), equal_nan=True)
 
 
-@pytest.mark.parametrize("departure", ["persistence", "damped_anomaly"])
+@pytest.mark.parametrize("departure", ["persistence", "climatology", "damped_anomaly"])
 def test_no_base_sees_its_own_frame_or_a_later_one(departure: str) -> None:
     data = from_source(config(input_steps=3, horizon=4, departure_from=departure), source(), 0)
     raw = data.train.raw(0)
@@ -144,6 +144,32 @@ def test_the_base_of_persistence() -> None:
     data = from_source(chosen, ArraySource(seasonal(60), months(60)), 0)
     sample = data.train[0]
     assert torch.equal(sample["base"], sample["frames"][[0, 1, 2, 2]])
+
+
+@pytest.mark.parametrize("anomaly", ["none", "month", "day_of_year"])
+def test_the_base_of_climatology_is_the_normal_of_the_training_part(anomaly: str) -> None:
+    """Of each calendar month, on cells that have a value; where the climatology is subtracted already it is zero."""
+    record = source()
+    data = from_source(config(departure_from="climatology", transforms={"anomaly": anomaly}), record, 0)
+    index = len(data.train) - 1
+    raw, base = data.train.raw(index), data.train[index]["base"]
+    if anomaly != "none":
+        sea = data.pipeline.valid.expand_as(base)
+        torch.testing.assert_close(
+            data.pipeline.inverse(base, raw.times[1:])[sea],
+            data.pipeline.inverse(torch.zeros_like(base), raw.times[1:])[sea],
+            rtol=0,
+            atol=1e-3,
+        )
+        return
+    end = data.split_summary["train"]["stop"]
+    assert isinstance(end, int)
+    month = record.times.astype("datetime64[M]").astype(int) % 12
+    for frame, time in enumerate(raw.times[1:]):
+        same = month[:end] == int(time.astype("datetime64[M]").astype(int) % 12)
+        normal = np.nanmean(record.fields[:end][same][:, :, 1:], axis=0)
+        said = data.pipeline.inverse(base[frame : frame + 1], raw.times[frame + 1 : frame + 2])[0, :, 1:]
+        np.testing.assert_allclose(said.numpy(), normal, rtol=1e-4)
 
 
 @settings(max_examples=20)

@@ -85,7 +85,7 @@ def test_absent_parts_have_no_entry() -> None:
 
 
 @pytest.mark.parametrize("standardise", ["none", "variable", "cell"])
-@pytest.mark.parametrize("departure", ["none", "persistence", "damped_anomaly"])
+@pytest.mark.parametrize("departure", ["none", "persistence", "climatology", "damped_anomaly"])
 def test_a_crop_is_a_part_of_the_whole(standardise: str, departure: str) -> None:
     chosen = config(
         transforms={"anomaly": "month", "standardise": standardise},

@@ -12,7 +12,7 @@ from stkit.recipe.shipped_files import recipe_path
 NAMES = [spec.name for spec in plugins().specs("recipes") if spec.plugin == "stkit"]
 
 
-OVERLAYS = ["netcdf", "reverse-sampling"]
+OVERLAYS = ["netcdf", "nonstationary", "reverse-sampling"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OVERLAYS])

@@ -16,6 +16,17 @@ KINDS = {
         "data.transforms": {"anomaly": "month"},
         "data.extra_inputs": ["calendar", "mask"],
     },
+    "departure from climatology": {"data.departure_from": "climatology"},
+    "differencing": {"model": {"name": "predrnn", "layers": [4, 4], "patch": 2, "nonstationary": "differencing"}},
+    "reversible norm": {
+        "model": {"name": "convlstm", "layers": [3], "patch": 3, "nonstationary": "reversible_norm"},
+        "train.sampling": {"name": "none"},
+        "data.extra_inputs": ["mask"],
+    },
+    "trend": {
+        "model": {"name": "predrnn", "layers": [4], "nonstationary": "trend_season"},
+        "data.transforms": {"anomaly": "month"},
+    },
     "encoder": {"model": {"name": "convlstm", "layers": [3, 4], "patch": 3}, "train.sampling": {"name": "none"}},
 }
 

@@ -70,7 +70,10 @@ def _as_json(loaded: LoadedRecipe, counted: DryRun | None, show: bool) -> dict[s
 def _print_counts(counted: DryRun, loaded: LoadedRecipe) -> None:
     click.echo()
     rows = [[c.name, str(c.in_channels), str(c.width), f"{c.parameters:,}", _attention(c)] for c in counted.layers]
-    rest = counted.parameters - sum(c.parameters for c in counted.layers)
+    around = counted.nonstationary_parameters
+    if counted.nonstationary is not None:
+        rows.insert(0, [f"{counted.nonstationary}, in and out", "", "", f"{around:,}", ""])
+    rest = counted.parameters - around - sum(c.parameters for c in counted.layers)
     rows.append(["head", "", str(counted.out_channels), f"{rest:,}", ""])
     columns = ["part", "channels in", "width", "parameters", "attention"]
     shown = len(columns) if any(row[-1] for row in rows) else len(columns) - 1

@@ -58,7 +58,7 @@ class DataConfig(Config):
     transforms: TransformConfig = TransformConfig()
     extra_inputs: tuple[Literal["calendar", "mask"], ...] = ()
     """Known inputs besides the fields: sine and cosine of the season (2 channels); 1 on valid cells (1 channel)."""
-    departure_from: Literal["none", "persistence", "damped_anomaly"] = "none"
+    departure_from: Literal["none", "persistence", "climatology", "damped_anomaly"] = "none"
     """Forecast the departure from this baseline, so that a head that starts at zero starts at the baseline."""
     crop: CropConfig | None = None
     """Random crops in training; null: whole fields."""
