@@ -21,6 +21,9 @@ class Paper:
     """arXiv id, DOI or address."""
     reference_code: str = ""
     """Where the authors' code is, and its licence."""
+    parity: str = ""
+    """Record of what was held against other implementations, as ``"package:path/inside"``: see
+    :mod:`stkit.plugin.parity`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from stkit.errors import PluginError
+from stkit.plugin.resource import find_resource
 from stkit.plugin.specs import RecipeSpec
 
 _PACKAGE = "stkit"
@@ -37,13 +37,11 @@ def recipe_path(spec: RecipeSpec) -> Path:
     if package == _PACKAGE:
         return shipped_directory() / Path(inside).name
     try:
-        found = find_spec(package)
+        path = find_resource(spec.resource)
     except (ImportError, ValueError) as error:
         raise PluginError(f"the package of the recipe {spec.qualified_name!r} cannot be found: {error}") from None
-    for folder in (found.submodule_search_locations or ()) if found else ():
-        path = Path(folder) / inside
-        if path.is_file():
-            return path
+    if path is not None:
+        return path
     raise PluginError(f"the recipe {spec.qualified_name!r} ({spec.distribution}) has no file at {spec.resource!r}")
 
 

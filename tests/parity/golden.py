@@ -25,16 +25,19 @@ class Golden:
     path: Path
     tensors: dict[str, Tensor]
     config: dict[str, Any]
-    """What the file says of itself; the adapters take sizes from the tensors, and from here only what tensors lack."""
+    """What the file says of the code's settings; the adapters take sizes from the tensors, and from here only what
+    tensors lack."""
     used: set[str] = field(default_factory=set)
     errors: list[tuple[str, float]] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
+    """What the file says of itself: ``repo``, ``commit`` and ``cls`` of the code that gave the numbers."""
 
     @classmethod
     def read(cls, path: Path) -> Golden:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-        return cls(path, tensors, json.loads(metadata.get("config", "{}")))
+        return cls(path, tensors, json.loads(metadata.get("config", "{}")), said=metadata)
 
     def names(self, prefix: str) -> list[str]:
         return sorted(name for name in self.tensors if name.startswith(prefix))

@@ -13,6 +13,7 @@ PAPER = Paper(
     year=2015,
     link="arXiv:1506.04214",
     reference_code="none was published",
+    parity="stkit_convlstm:parity.json",
 )
 
 AS_PRINTED: dict[str, Any] = {

@@ -13,6 +13,7 @@ PAPER = Paper(
     year=2019,
     link="ICLR 2019",
     reference_code="https://github.com/google/e3d_lstm (Apache-2.0)",
+    parity="stkit_e3d_lstm:parity.json",
 )
 
 STANDARD: dict[str, Any] = {

@@ -17,6 +17,7 @@ PAPER = Paper(
     year=2019,
     link="arXiv:1811.07490",
     reference_code="https://github.com/Yunbo426/MIM (no licence file)",
+    parity="stkit_mim:parity.json",
 )
 
 RELEASED: dict[str, Any] = {"bias": "source", "forget_bias": 1.0, "norm": {"name": "channel"}}

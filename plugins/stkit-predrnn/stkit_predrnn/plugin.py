@@ -8,12 +8,14 @@ from typing import Any
 from stkit.api import CellSpec, LossSpec, Paper, StackSpec, hookimpl
 
 CODE = "https://github.com/thuml/predrnn-pytorch (no licence file)"
+PARITY = "stkit_predrnn:parity.json"
 PAPER = Paper(
     title="PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal LSTMs",
     authors="Wang, Long, Wang, Gao, Yu",
     year=2017,
     link="NIPS 2017",
     reference_code=CODE,
+    parity=PARITY,
 )
 PAPER_V2 = Paper(
     title="PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning",
@@ -21,6 +23,7 @@ PAPER_V2 = Paper(
     year=2021,
     link="arXiv:2103.09504",
     reference_code=CODE,
+    parity=PARITY,
 )
 
 RELEASED: dict[str, Any] = {

@@ -13,6 +13,7 @@ PAPER = Paper(
     year=2018,
     link="arXiv:1804.06300",
     reference_code="https://github.com/Yunbo426/predrnn-pp (no licence file)",
+    parity="stkit_predrnnpp:parity.json",
 )
 
 
