@@ -125,6 +125,11 @@ class FieldSource(ABC):
         return None
 
     @property
+    def identity(self) -> str:
+        """What tells it from another record with the same variables, grid and times; empty where nothing is known."""
+        return ""
+
+    @property
     def latitude(self) -> NDArray[np.float64] | None:
         """Degrees north of each row, or None."""
         return self.grid.latitude

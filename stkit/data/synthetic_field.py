@@ -64,6 +64,11 @@ class SyntheticField(FieldSource):
         return cls(config)
 
     @property
+    def identity(self) -> str:
+        """All knobs: fields of other settings are other fields, on the same grid and dates."""
+        return self.config.model_dump_json(exclude={"name"})
+
+    @property
     def mask(self) -> NDArray[np.bool_]:
         """``H W``, False on land."""
         return ~self.land

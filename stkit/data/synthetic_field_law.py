@@ -45,11 +45,11 @@ class FieldLaw:
     def __init__(self, config: SyntheticFieldConfig) -> None:
         self.config = config
         self.shape = (config.sea_height, config.sea_width)
-        rows, columns = (2 * np.pi * np.fft.fftfreq(count) for count in self.shape)
+        rows, columns = (np.asarray(2 * np.pi * np.fft.fftfreq(count), dtype=np.float64) for count in self.shape)
         square = rows[:, None] ** 2 + columns[None, :] ** 2
         damping = config.diffusion * square + (0.0 if config.memory_steps is None else 1.0 / config.memory_steps)
-        moved = _shift(rows, config.velocity_y)[:, None] * _shift(columns, config.velocity_x)[None, :]
-        without_drift = moved * np.exp(-damping)
+        moved = np.outer(_shift(rows, config.velocity_y), _shift(columns, config.velocity_x))
+        without_drift = np.asarray(moved * np.exp(-damping), dtype=np.complex128)
         self.propagator: Waves = without_drift * np.exp(-config.variance_drift_per_step / 2)
         self.spectrum = _spectrum(square, config.forcing_slope)
         tau = config.forcing_memory_steps

@@ -140,7 +140,9 @@ class FieldWindows(Windows):
         """See :meth:`Windows.hash`."""
         source = self.source
         times = None if source.times is None else [str(source.times[start]) for start in self._starts]
+        identity = {"identity": source.identity} if source.identity else {}
         return _digest(
+            **identity,
             variables=[variable.name for variable in source.variables],
             grid=list(source.grid.shape),
             step=source.step_name,

@@ -199,6 +199,17 @@ def test_it_becomes_windows_like_any_record() -> None:
     assert len(data.test) > 5
 
 
+def test_windows_of_other_settings_are_other_windows() -> None:
+    """Two runs are only compared on the same windows, and these have the same variables, grid and times."""
+
+    def test_windows(**knobs: Any) -> str:
+        field = made(steps=120, **knobs)
+        return from_source(config(dataset=field.config), field, 0).windows_hash
+
+    assert test_windows() == test_windows()
+    assert len({test_windows(), test_windows(velocity_x=1.0), test_windows(seed=1)}) == 3
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [

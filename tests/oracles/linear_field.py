@@ -32,9 +32,9 @@ class LinearField:
     def first(self) -> np.ndarray:
         """``2N 2N`` covariance of the state at step 0: stationary at the first amplitude; what never dies out rests."""
         config, count = self.config, self.cells
-        keep = np.eye(count)
-        if config.memory_steps is None:
-            keep = np.zeros((count, count)) if config.diffusion == 0 else keep - 1 / count
+        # A shift by part of a cell damps the shortest wave even where nothing else does.
+        left, patterns = np.linalg.eig(self.move)
+        keep = (patterns @ np.diag(np.abs(left) < 1 - 1e-9) @ np.linalg.inv(patterns)).real
         transition = self._transition(config.forcing_std)
         transition[:count] = keep @ transition[:count]
         into = np.concatenate([config.forcing_std * keep, np.eye(count)])
