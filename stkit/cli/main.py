@@ -22,6 +22,7 @@ SUMMARIES = {
     "predict": "Forecast from a file with a trained run",
     "diagnose": "See inside a trained run: gates, gradients, attention, stationarity",
     "report": "Write a run's report again",
+    "compare": "Compare finished runs: better, not distinguishable or worse",
     "import": "Make a run of weights from a reference implementation",
     "runs": "List the runs of a folder",
     "list": "List recipes, architectures, cells, modules, losses, scores and datasets",
@@ -43,7 +44,7 @@ click.rich_click.COMMAND_GROUPS = {
     "stkit": [
         {
             "name": "Train and score",
-            "commands": ["recipe", "resume", "eval", "predict", "diagnose", "report", "import", "runs"],
+            "commands": ["recipe", "resume", "eval", "predict", "diagnose", "report", "compare", "import", "runs"],
         },
         {"name": "Choose and check", "commands": ["list", "info", "validate", "advise", "schema", "cp"]},
         {"name": "This installation", "commands": ["plugins", "new-plugin", "doctor", "completion"]},

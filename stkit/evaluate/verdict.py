@@ -48,7 +48,7 @@ def _compare(variable: str | None, errors: Mapping[str, PerLead]) -> str:
     said: dict[str, list[str]] = {}
     for name in sorted(baselines, key=lambda name: _mean(baselines[name])):
         said.setdefault(_relation(model, baselines[name]), []).append(spoken(name))
-    parts = [relation.format(_listed(names)) for relation, names in said.items()]
+    parts = [relation.format(listed(names)) for relation, names in said.items()]
     sentence = "; ".join([*parts, above] if above else parts)
     return f"{start}{sentence[0].upper()}{sentence[1:]}."
 
@@ -116,7 +116,7 @@ def leads_text(leads: Sequence[int]) -> str:
         else:
             runs.append([lead])
     texts = [str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs]
-    return f"lead time{'s' if len(leads) > 1 else ''} {_listed(texts)}"
+    return f"lead time{'s' if len(leads) > 1 else ''} {listed(texts)}"
 
 
 def independent(starts: Sequence[int], length: int) -> int:
@@ -129,7 +129,8 @@ def independent(starts: Sequence[int], length: int) -> int:
     return count
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """``a, b and c``."""
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"

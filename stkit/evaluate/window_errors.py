@@ -149,7 +149,7 @@ class ErrorsFile(WholeFile):
         weight.attrs["long_name"] = "sum of the weights of the counted cells"
 
     def _words(self, name: str, dimension: str, words: Sequence[str]) -> None:
-        import h5py
+        import h5py  # type: ignore[import-untyped]
 
         kind = h5py.string_dtype(encoding="utf-8")
         self._file.create_variable(name, (dimension,), kind, data=np.array(list(words), dtype=object))
@@ -193,7 +193,7 @@ def _layout(file: Any) -> ErrorsLayout:
     times = None
     if "start_time" in file.variables:
         unit, _, since = str(file.variables["start_time"].attrs["units"]).partition(" since ")
-        step = np.timedelta64(1, {"days": "D", "seconds": "s"}[unit])
+        step = {"days": np.timedelta64(1, "D"), "seconds": np.timedelta64(1, "s")}[unit]
         origin = np.datetime64(since.replace(" ", "T"))
         times = (origin + _array(file, "start_time") * step).astype("datetime64[ns]")
     return ErrorsLayout(

@@ -1,0 +1,269 @@
+"""Recipes compared with the first of them and with each baseline, on the same test windows.
+
+Axes: ``S`` seeds, ``T`` test windows, ``L`` lead times, ``C`` variables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from stkit.evaluate.comparison.blocks import FEWEST_BLOCKS, windows_of_block
+from stkit.evaluate.comparison.diebold_mariano import diebold_mariano
+from stkit.evaluate.comparison.difference import LEVEL, RESAMPLES, Estimate, Paired, paired
+from stkit.evaluate.comparison.group import Cost, Group, check_comparable, common_baselines, of_run, weights
+from stkit.evaluate.comparison.holm import holm
+from stkit.evaluate.comparison.sample import Sample
+from stkit.evaluate.scores import REFERENCES
+from stkit.evaluate.window_errors import ErrorsLayout
+
+Score = Literal["mse", "mae"]
+Word = Literal["better", "worse", "not distinguishable", "not ranked"]
+_RESAMPLES_FOR_EACH = 200
+"""So that the smallest p-value passes Holm's correction however many comparisons there are."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A forecast with its scores."""
+
+    name: str
+    seeds: tuple[int, ...]
+    """Empty for a baseline."""
+    runs: tuple[str, ...]
+    scores: dict[str, tuple[tuple[float, ...], ...]]
+    """For each variable and each seed the score by lead time."""
+    overall: dict[str, tuple[float, ...]]
+    """For each variable and each seed the score over all lead times."""
+    cost: Cost
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is no baseline."""
+        return bool(self.seeds)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison."""
+
+    variable: str
+    first: str
+    second: str
+    """What the first is compared with."""
+    with_baseline: bool
+    paired: Paired
+    diebold_mariano: float | None
+    """Two-sided p-value of the cross-check; None where nothing is ranked or it is not defined."""
+    p_adjusted: float | None = None
+    """Adjusted for all comparisons of the study; None where nothing is ranked."""
+
+    @property
+    def word(self) -> Word:
+        """What is said of the first."""
+        if self.p_adjusted is None:
+            return "not ranked"
+        if self.p_adjusted > LEVEL:
+            return "not distinguishable"
+        return "better" if self.paired.overall.difference < 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Study:
+    """All comparisons of some recipes on the same test windows."""
+
+    score: Score
+    layout: ErrorsLayout
+    members: tuple[Member, ...]
+    """Trained recipes in their order, then the baselines."""
+    compared: tuple[Compared, ...]
+    block: int
+    """Windows that share time steps: a block has at least so many."""
+    notes: tuple[str, ...]
+
+    @property
+    def windows(self) -> int:
+        """Test windows."""
+        return len(self.layout.starts)
+
+    @property
+    def blocks(self) -> float:
+        """Blocks that the test windows make."""
+        return self.windows / self.block
+
+    @property
+    def rankable(self) -> bool:
+        """Whether the test part is long enough for intervals."""
+        return self.windows >= self.windows_needed
+
+    @property
+    def windows_needed(self) -> int:
+        """Test windows that five blocks need."""
+        return FEWEST_BLOCKS * self.block
+
+    @property
+    def steps_needed(self) -> int | None:
+        """Time steps of a test part with that many windows; None for sequences."""
+        if not self.layout.share_steps:
+            return None
+        stride = min(np.diff(self.layout.starts), default=1)
+        return int((self.windows_needed - 1) * stride + self.layout.input_steps + self.layout.horizon)
+
+    @property
+    def trained(self) -> tuple[Member, ...]:
+        """The trained recipes."""
+        return tuple(member for member in self.members if member.trained)
+
+    @property
+    def baselines(self) -> tuple[Member, ...]:
+        """The others."""
+        return tuple(member for member in self.members if not member.trained)
+
+    def of_variable(self, variable: str) -> tuple[Compared, ...]:
+        """The comparisons of one variable."""
+        return tuple(one for one in self.compared if one.variable == variable)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; a number that is not finite is null there."""
+        layout = self.layout
+        return {
+            "score": self.score,
+            "windows": self.windows,
+            "windows_hash": layout.windows_hash,
+            "input_steps": layout.input_steps,
+            "horizon": layout.horizon,
+            "lead_unit": layout.lead_unit,
+            "block": self.block,
+            "blocks": self.blocks,
+            "rankable": self.rankable,
+            "windows_needed": self.windows_needed,
+            "steps_needed": self.steps_needed,
+            "level": LEVEL,
+            "members": [_member_dict(member) for member in self.members],
+            "compared": [_compared_dict(one) for one in self.compared],
+            "notes": list(self.notes),
+        }
+
+
+def study(groups: Sequence[Group], *, score: Score = "mse") -> Study:
+    """Compare each recipe with the first, and all with each baseline that every run was scored beside.
+
+    Raises:
+        DataError: runs that were not scored on the same windows and cells.
+    """
+    notes = check_comparable(groups)
+    layout = groups[0].errors[0].layout
+    weight = weights(groups)
+    baselines = common_baselines(groups)
+    block = windows_of_block(layout.starts, layout.input_steps + layout.horizon) if layout.share_steps else 1
+    members = [_member(group, score, layout, weight) for group in groups]
+    members += [_baseline_member(name, groups[0], score, layout, weight) for name in baselines]
+    tested = [name for name in baselines if name not in REFERENCES]
+    count = len(layout.variables) * (len(groups) * (1 + len(tested)) - 1)
+    resamples = max(RESAMPLES, _RESAMPLES_FOR_EACH * count - 1)
+    compared: list[Compared] = []
+    for channel, variable in enumerate(layout.variables):
+        samples = {group.name: Sample.of(group.loss(score)[..., channel], weight[..., channel]) for group in groups}
+        against = {
+            name: Sample.of(of_run(groups[0].errors[0], score, name)[None, ..., channel], weight[..., channel])
+            for name in tested
+        }
+        for first, second, baseline in _pairs([group.name for group in groups], tested):
+            one, two = samples[first], against[second] if baseline else samples[second]
+            found = paired(one, two, block, resamples=resamples, dependent=layout.share_steps)
+            # Below five blocks its asymptotics hold no better than the bootstrap's.
+            check = _cross_check(one, two, layout) if found.ranked else None
+            compared.append(Compared(variable.name, first, second, baseline, found, check))
+    return Study(score, layout, tuple(members), tuple(_adjusted(compared)), block, tuple(notes))
+
+
+def _pairs(names: Sequence[str], baselines: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
+    """First, second, and whether the second is a baseline."""
+    for name in names[1:]:
+        yield name, names[0], False
+    for baseline in baselines:
+        for name in names:
+            yield name, baseline, True
+
+
+def _adjusted(compared: Sequence[Compared]) -> list[Compared]:
+    """With p-values adjusted for all that have one."""
+    tested = [one.paired.overall.p for one in compared if one.paired.overall.p is not None]
+    adjusted = iter(holm(tested))
+    return [one if one.paired.overall.p is None else replace(one, p_adjusted=next(adjusted)) for one in compared]
+
+
+def _cross_check(first: Sample, second: Sample, layout: ErrorsLayout) -> float | None:
+    differences = (first.departures.mean(axis=0) - second.departures.mean(axis=0))[:, 0]
+    differences = differences + first.means[:, 0].mean() - second.means[:, 0].mean()
+    overlap = windows_of_block(layout.starts, layout.horizon) if layout.share_steps else 1
+    return diebold_mariano(differences, overlap) if np.isfinite(differences).all() else None
+
+
+def _member(group: Group, score: Score, layout: ErrorsLayout, weight: Any) -> Member:
+    scores, overall = _scores(group.loss(score), layout, weight)
+    return Member(group.name, group.seeds, group.runs, scores, overall, group.cost)
+
+
+def _baseline_member(name: str, group: Group, score: Score, layout: ErrorsLayout, weight: Any) -> Member:
+    scores, overall = _scores(of_run(group.errors[0], score, name)[None], layout, weight)
+    return Member(name, (), (), scores, overall, Cost())
+
+
+def _scores(
+    loss: Any, layout: ErrorsLayout, weight: Any
+) -> tuple[dict[str, tuple[tuple[float, ...], ...]], dict[str, tuple[float, ...]]]:
+    by_lead, overall = {}, {}
+    for channel, variable in enumerate(layout.variables):
+        means = Sample.of(loss[..., channel], weight[..., channel]).means
+        by_lead[variable.name] = tuple(tuple(float(value) for value in row[1:]) for row in means)
+        overall[variable.name] = tuple(float(value) for value in means[:, 0])
+    return by_lead, overall
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _member_dict(member: Member) -> dict[str, Any]:
+    return {
+        "name": member.name,
+        "seeds": list(member.seeds),
+        "runs": list(member.runs),
+        "scores": {name: [[_number(v) for v in row] for row in rows] for name, rows in member.scores.items()},
+        "overall": {name: [_number(value) for value in row] for name, row in member.overall.items()},
+        "cost": member.cost.as_dict() if member.trained else None,
+    }
+
+
+def _compared_dict(one: Compared) -> dict[str, Any]:
+    return {
+        "variable": one.variable,
+        "first": one.first,
+        "second": one.second,
+        "with_baseline": one.with_baseline,
+        "word": one.word,
+        **_estimate_dict(one.paired.overall),
+        "p_adjusted": one.p_adjusted,
+        "diebold_mariano": _number(one.diebold_mariano),
+        "block": one.paired.block,
+        "blocks": one.paired.blocks,
+        "correlation": one.paired.correlation,
+        "by_lead": [
+            {name: value for name, value in _estimate_dict(lead).items() if name != "p"} for lead in one.paired.by_lead
+        ],
+    }
+
+
+def _estimate_dict(estimate: Estimate) -> dict[str, float | None]:
+    return {
+        "difference": _number(estimate.difference),
+        "relative": _number(estimate.relative),
+        "low": _number(estimate.low),
+        "high": _number(estimate.high),
+        "p": estimate.p,
+    }
