@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from stkit.advise.correlation import Memory, remember
-from stkit.advise.season import Split, seasons_of, split
+from stkit.advise.season import Season, Split, seasons_of, split
 from stkit.advise.series import Sample, open_field, take_sample
 from stkit.advise.stationarity import VERDICTS, Findings, examine
 from stkit.advise.suggest import Suggestion, suggest
-from stkit.errors import UsageError
+from stkit.errors import DataError, UsageError
 from stkit.evaluate.words import percent
 
 LOG = logging.getLogger("stkit.advise")
 
 MOST_CELLS = 400
 FALSE_SHARE = 0.05
+_ROUNDING = 8 * float(np.finfo(np.float32).eps)
 CAVEAT = (
     "A hypothesis, not a result: tests on single cells know nothing of what neighbours say, and a record that is not "
     "stationary can still be forecast best by a plain model. The ablation decides."
@@ -65,7 +66,10 @@ class Advice:
             told.append(f"one cell in each {sample.block} x {sample.block} block of {sample.valid_cells} cells")
         left_out = [
             f"{count} {words} left out"
-            for count, words in ((sample.constant_cells, "constant"), (sample.patchy_cells, "with large gaps"))
+            for count, words in (
+                (sample.constant_cells, "constant or without anything random"),
+                (sample.patchy_cells, "with large gaps"),
+            )
             if count
         ]
         told += left_out
@@ -169,10 +173,29 @@ def advise(
     source = open_field(reference, settings, variable)
     sample = take_sample(source, variable, most_cells)
     seasons, note = seasons_of(sample.times, sample.steps, season, source.name)
+    sample = _with_something_random(sample, seasons)
     parts = split(sample.values, seasons, note)
     LOG.info("testing %d cells of %s over %d steps", sample.cells, sample.variable.name, sample.steps)
     findings = examine(parts.without_season, parts.anomalies, false_share)
     memory = remember(parts.anomalies, false_share)
     return Advice(
         reference, sample, parts, findings, memory, suggest(reference, settings, sample, parts, findings, memory)
+    )
+
+
+def _with_something_random(sample: Sample, seasons: tuple[Season, ...]) -> Sample:
+    """Without the cells of which nothing is left but rounding when trend and season are taken out."""
+    left = split(sample.values, seasons).anomalies.std(axis=0)
+    random = left > _ROUNDING * np.abs(sample.values).max(axis=0)
+    if not random.any():
+        raise DataError(
+            f"{sample.source.name}: {sample.variable.name!r} is a trend{' and a season' if seasons else ''} "
+            "and nothing else: nothing is left to test"
+        )
+    return replace(
+        sample,
+        rows=sample.rows[random],
+        columns=sample.columns[random],
+        values=sample.values[:, random],
+        constant_cells=sample.constant_cells + int((~random).sum()),
     )

@@ -38,7 +38,7 @@ class Sample:
         block: side of the blocks, in cells.
         values: ``T D``, in the variable's units, nothing missing.
         valid_cells: cells of the grid that are no land.
-        constant_cells: sampled cells that never change, left out.
+        constant_cells: sampled cells that never change, or as trend and season only, left out.
         patchy_cells: sampled cells of which too much is missing, left out.
         span: the examined stretch of the record, in words.
         steps_of_record: length of the whole record; only its longest stretch without a gap is examined.

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ MEANINGS: Mapping[str, str] = {
 }
 
 _CELLS_FOR_THE_LAG = 9
+_LARGEST_RATIO = 1e6
 
 
 @dataclass(frozen=True)
@@ -125,17 +127,16 @@ def decide(
 def dickey_fuller(series: NDArray[np.float64], lags: int) -> float:
     """P-value of the augmented Dickey-Fuller test with level and trend (MacKinnon 1994, 2010)."""
     adfuller = _statsmodels("adfuller")
-    found = adfuller(series, maxlag=lags, regression="ct", autolag=None, **_plain(adfuller))
-    return float(found[1])
+    with _quiet():
+        found = adfuller(series, maxlag=lags, regression="ct", autolag=None, **_plain(adfuller))
+    return float(np.nan_to_num(found[1], nan=1.0))
 
 
 def kpss(values: NDArray[np.float64], regression: Regression) -> NDArray[np.float64]:
     """``D``: p-values of the KPSS test, lags of each series by Hobijn, Franses and Ooms (2004)."""
     test = _statsmodels("kpss")
     statistics = np.empty(values.shape[1])
-    with warnings.catch_warnings():
-        # Its p-value ends at its table, which it warns of; the statistic alone is taken.
-        warnings.filterwarnings("ignore", message="(?s).*outside of the range of p-values", category=UserWarning)
+    with _quiet():
         for cell, series in enumerate(values.T):
             statistics[cell] = test(series, regression=regression, nlags="auto", **_plain(test))[0]
     return p_value(statistics, regression)
@@ -145,7 +146,8 @@ def _dickey_fuller_lags(values: NDArray[np.float64]) -> int:
     """The lags by Akaike's criterion, the median of some cells: one number for all keeps the tests comparable."""
     adfuller = _statsmodels("adfuller")
     cells = np.unique(np.linspace(0, values.shape[1] - 1, _CELLS_FOR_THE_LAG).round().astype(int))
-    found = [adfuller(values[:, cell], regression="ct", autolag="AIC", **_plain(adfuller))[2] for cell in cells]
+    with _quiet():
+        found = [adfuller(values[:, cell], regression="ct", autolag="AIC", **_plain(adfuller))[2] for cell in cells]
     return int(np.ceil(np.median(found)))
 
 
@@ -164,7 +166,8 @@ def _spread(anomalies: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     first, second = innovations[:half], innovations[half:]
     variance = np.maximum(first.var(axis=0), np.finfo(np.float64).tiny)
     p_values = levene(first, second, center="median", axis=0).pvalue
-    return second.var(axis=0) / variance, np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
+    ratio = np.clip(second.var(axis=0) / variance, 1.0 / _LARGEST_RATIO, _LARGEST_RATIO)
+    return ratio, np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
 
 
 def _statsmodels(name: str) -> Any:
@@ -178,6 +181,21 @@ def _statsmodels(name: str) -> Any:
     except ImportError as error:
         raise UsageError("tests of stationarity need statsmodels: pip install statsmodels") from error
     return getattr(stattools, name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without two warnings of statsmodels, which would come once for each cell.
+
+    That a KPSS statistic lies beyond the table, from which no p-value is taken here; and that a lag of a cell that
+    hardly changes is no news, which its p-value says as well.
+    """
+    from statsmodels.tools.sm_exceptions import InterpolationWarning, SingularMatrixWarning
+
+    with warnings.catch_warnings():
+        for known in (InterpolationWarning, SingularMatrixWarning):
+            warnings.simplefilter("ignore", known)
+        yield
 
 
 def _plain(test: Any) -> dict[str, bool]:

@@ -108,6 +108,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     values = rng.normal(size=(120, 5, 7)).cumsum(axis=0)
     values[:, :2, :2] = np.nan
     values[:, 4, 6] = 3.0
+    values[:, 4, 0] = np.arange(120)
     values[:60, 4, 5] = np.nan
     values[17, 3, 3] = np.nan
     data = dataset(values, months(120))
@@ -118,10 +119,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_file(file: str) -> None:
     advice = advise(file, variable="sst")
     sample = advice.sample
-    assert (sample.valid_cells, sample.cells) == (31, 29)
-    assert (sample.constant_cells, sample.patchy_cells) == (1, 1)
+    assert (sample.valid_cells, sample.cells) == (31, 28)
+    assert (sample.constant_cells, sample.patchy_cells) == (2, 1)
     assert np.isfinite(sample.values).all()
-    assert "1 constant left out; 1 with large gaps left out" in advice.worth
+    assert "2 constant or without anything random left out; 1 with large gaps left out" in advice.worth
     assert advice.findings.share("difference-stationary") > 0.3 > advice.findings.share("stationary")
     for overrides in combinations(advice):
         recipe = load("predrnn-sst+netcdf", overrides).recipe
@@ -188,6 +189,9 @@ def test_what_cannot_be_examined(file: str, capsys: pytest.CaptureFixture[str]) 
     assert "every value of 'sst' is missing: it is all land" in told(capsys, "land.nc")
     assert "has 20 time steps; tests of stationarity need 30 or more" in told(capsys, "short.nc")
     assert "'sst' is constant in time" in told(capsys, "flat.nc")
+    line = dataset(np.broadcast_to(np.arange(60.0)[:, None, None], (60, 3, 3)), months(60))
+    write(here, line, "line.nc")
+    assert "'sst' is a trend and a season and nothing else" in told(capsys, "line.nc")
     assert "more than 10% of the steps are missing" in told(capsys, "half.nc")
     assert "120 time steps, less than two seasons of 70" in told(capsys, file, "--variable", "sst", "--season", "70")
     assert "several variables are fields: sst, noise" in told(capsys, file)
@@ -215,7 +219,7 @@ def test_a_file_wins_over_a_data_set_of_its_name(tmp_path: Path, monkeypatch: py
 def test_the_command(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["advise", file, "--variable", "sst", "-o", "advice.html"]) == 0
     out = capsys.readouterr().out
-    assert "sst, without its season: of 29 cells" in out
+    assert "sst, without its season: of 28 cells" in out
     assert "A hypothesis, not a result" in out
     (line,) = [line for line in out.splitlines() if line.startswith("stkit ablate")]
     assert shlex.split(line)[2] == "predrnn-sst+netcdf"
@@ -241,6 +245,22 @@ def test_the_packaged_temperature(capsys: pytest.CaptureFixture[str]) -> None:
     for word in shlex.split(found["suggestion"]["command"]):
         if "=" in word and word.startswith("data."):
             load("predrnn-sst", [word])
+
+
+def test_cells_that_hardly_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A jump, a spike, two values in turn, a calm first half: every number is finite and nothing is warned of."""
+    values = np.random.default_rng(0).normal(size=(90, 2, 5))
+    values[:, 0] = 0.0
+    values[60:, 0, 0] = 1.0
+    values[60, 0, 1] = 1.0
+    values[::2, 0, 2] = 1.0
+    values[45:, 0, 3] = np.random.default_rng(1).normal(size=45)
+    values[:, 0, 4] = np.arange(90) // 30
+    path = write(tmp_path, dataset(values, months(90)))
+    assert run(["advise", path, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["map"]
+    places = {(cell["row"], cell["column"]) for cell in found}
+    assert places == {(row, column) for row in range(2) for column in range(5)} - {(0, 2)}, "two in turn are a season"
 
 
 def test_a_wide_field_and_one_without_land_are_drawn(tmp_path: Path) -> None:
