@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 from stkit.errors import RecipeError, UsageError, suggest
@@ -56,12 +57,10 @@ def compose(ref: str, overrides: Sequence[str] = ()) -> Composed:
 def assemble(name: str, layers: Iterable[Layer], above: Node | None = None) -> Composed:
     """Merge layers, lowest first, and put the architecture that ``model.name`` names under them."""
     layers = tuple(layers)
-    trees = [layer.tree for layer in layers] + ([] if above is None else [above])
-    tree = Node({}, trees[0].mark if trees else Mark(Source("recipe", is_file=False)))
-    for other in trees:
-        tree = merge(tree, _with_widths(other))
+    trees = [_with_widths(tree) for tree in [layer.tree for layer in layers] + ([] if above is None else [above])]
+    empty = Node({}, trees[0].mark if trees else Mark(Source("recipe", is_file=False)))
     problems: list[Problem] = []
-    tree = _with_architecture(tree, problems)
+    tree = _over_architecture(reduce(merge, trees, empty), trees, problems)
     return Composed(name, layers, _with_layer_components(tree), tuple(problems))
 
 
@@ -123,33 +122,55 @@ def _layer(item: Node) -> Node:
     return Node({"width": Node(item.value, item.mark, item.mark)}, item.mark, item.key) if number else item
 
 
-def _with_architecture(tree: Node, problems: list[Problem]) -> Node:
+def _over_architecture(merged: Node, trees: Sequence[Node], problems: list[Problem]) -> Node:
+    """The trees, merged, over the architecture that they name.
+
+    It goes right under the tree that names it: what that tree says of a component without naming it is about the
+    architecture's, and is not kept where a higher tree names another one.
+    """
+    start = _architecture(merged, problems)
+    if start is None:
+        return merged
+    named, current = 0, None
+    for place, tree in enumerate(trees):
+        model = _get(tree, "model")
+        name = _get(model, "name") if model is None or not isinstance(model.value, str) else model
+        if name is not None and name.value != current:
+            named, current = place, name.value
+    below, *others = trees[: named + 1]
+    tree = reduce(merge, trees[named + 1 :], merge(start, reduce(merge, others, below)))
+    model, chosen = _get(tree, "model"), _get(_get(start, "model"), "variant")
+    assert model is not None
+    assert chosen is not None
+    said = _get(_get(merged, "model"), "variant") or _get(_get(merged, "model"), "name") or model
+    return _put(tree, "model", _put(model, "variant", Node(chosen.value, said.mark, said.key)))
+
+
+def _architecture(tree: Node, problems: list[Problem]) -> Node | None:
+    """The architecture that ``model.name`` names, in its variant, as a tree; None where there is none."""
     model = _get(tree, "model")
     if model is not None and isinstance(model.value, str):
         model = Node({"name": Node(model.value, model.mark, model.mark)}, model.mark, model.key)
-        tree = _put(tree, "model", model)
     name, variant = _get(model, "name"), _get(model, "variant")
     if model is None or name is None or not isinstance(name.value, str):
         if variant is not None and variant.value is not None and (name is None or name.value is None):
             problems.append(
                 Problem("a variant is of an architecture: say model.name too", ("model", "variant"), variant.mark)
             )
-        return tree
+        return None
     try:
         spec = plugins().resolve("stacks", name.value)
     except UsageError as error:
         problems.append(Problem(str(error), ("model", "name"), name.mark))
-        return tree
+        return None
     chosen = spec.default_variant if variant is None or variant.value is None else variant.value
     if not isinstance(chosen, str) or chosen not in spec.variants:
         hint = suggest(str(chosen), spec.variants)
         message = f"the architecture {spec.name!r} has no variant {chosen!r}; {hint}"
         problems.append(Problem(message, ("model", "variant"), (variant or name).mark))
-        return tree
+        return None
     mark = Mark(Source(f"architecture {spec.name!r}, variant {chosen!r}", is_file=False))
-    start = node_from({"model": {**spec.variants[chosen], "name": name.value}}, mark)
-    said = _put(model, "variant", Node(chosen, (variant or name).mark, (variant or name).key))
-    return merge(_with_widths(start), _put(tree, "model", said))
+    return _with_widths(node_from({"model": {**spec.variants[chosen], "name": name.value, "variant": chosen}}, mark))
 
 
 def _with_layer_components(tree: Node) -> Node:

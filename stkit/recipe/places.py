@@ -121,35 +121,41 @@ def layer_problems(module: ModuleConfig, at: Path, count: int) -> Iterator[tuple
 
 
 def standing_problems(
-    model: ModelConfig, row: LayerPlaces, attention: Iterable[Standing], grid: tuple[int, int] | None
+    model: ModelConfig, layers: Iterable[tuple[LayerPlaces, Iterable[Standing]]], grid: tuple[int, int] | None
 ) -> Iterator[tuple[Path, str]]:
-    """Modules that do not fit where they stand."""
-    for standing in attention:
-        place, module = standing.place, standing.module
-        own = model.layers[row.layer - 1].attention.get(place) is not None
-        at: Path = ("model", "layers", row.layer - 1) if own else ("model",)
-        at = (*at, "attention", place)
-        if not standing.channels:
-            yield (*at, "when"), _out_of_time(standing, row)
-            continue
-        if standing.at.depth and not module.takes_depth:
-            yield (
-                at,
-                f"{row.label} has {axes(standing.at.depth)} at {place!r}, and {module.name!r} works on {axes(0)} alone",
-            )
-            continue
-        misfits = module.misfits(channels=standing.channels, depth=standing.at.depth, grid=grid)
-        yield from ((at, f"{row.label}, place {place!r}: {sentence}") for sentence in misfits)
+    """Modules that do not fit where they stand; what is the same in several layers is told of the first one."""
+    told: set[tuple[Path, str]] = set()
+    for row, attention in layers:
+        for standing in attention:
+            own = model.layers[row.layer - 1].attention.get(standing.place) is not None
+            section: Path = ("model", "layers", row.layer - 1) if own else ("model",)
+            for inner, rest in _misfits(standing, grid):
+                at: Path = (*section, "attention", standing.place, *inner)
+                if (at, rest) not in told:
+                    told.add((at, rest))
+                    yield at, row.label + rest
 
 
-def _out_of_time(standing: Standing, row: LayerPlaces) -> str:
+def _misfits(standing: Standing, grid: tuple[int, int] | None) -> Iterator[tuple[Path, str]]:
+    """What does not fit, as the end of a sentence that begins with the layer; and the key inside the module."""
+    place, module, depth = standing.place, standing.module, standing.at.depth
+    if not standing.channels:
+        yield ("when",), _out_of_time(standing)
+    elif depth and not module.takes_depth:
+        yield (), f" has {axes(depth)} at {place!r}, and {module.name!r} works on {axes(0)} alone"
+    else:
+        for sentence in module.misfits(channels=standing.channels, depth=depth, grid=grid):
+            yield (), f", place {place!r}: {sentence}"
+
+
+def _out_of_time(standing: Standing) -> str:
     place = standing.place
     if place == "x":
-        return f"{row.label}: the input 'x' is there before the cell alone; leave out 'when: after'"
+        return ": the input 'x' is there before the cell alone; leave out 'when: after'"
     if standing.before:
         what = f"the transition makes {place!r} inside the step" if standing.at.inside else f"no {place!r} arrives"
-        return f"{row.label}: {what}, so attention cannot stand before it; leave out 'when: before'"
-    return f"{row.label} reads {place!r} and makes none; write 'when: before'"
+        return f": {what}, so attention cannot stand before it; leave out 'when: before'"
+    return f" reads {place!r} and makes none; write 'when: before'"
 
 
 def _known(place: str, rows: Iterable[LayerPlaces]) -> str:

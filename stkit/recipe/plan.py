@@ -158,8 +158,7 @@ def _problems(model: ModelConfig, nodes: tuple[NodePlan, ...], grid: Grid | None
     yield from _depth_problems(model, nodes)
     if not second:
         yield from naming_problems(model, [_places(node) for node in nodes])
-    for node in nodes:
-        yield from standing_problems(model, _places(node), node.attention, grid)
+    yield from standing_problems(model, [(_places(node), node.attention) for node in nodes], grid)
     last_writer: dict[str, tuple[int, CarryPort]] = {}
     for node in nodes:
         for name, port in _ports(node.cell, node.transition, node.width).items():

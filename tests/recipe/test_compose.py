@@ -73,6 +73,21 @@ def test_where_the_name_changes_nothing_of_the_old_component_is_kept(recipes: Re
     assert (again.start, again.stop_step) == (0.5, 3)
 
 
+def test_what_is_said_of_the_architectures_component_goes_with_it(recipes: Recipes) -> None:
+    """A file that changes MIM without naming it says nothing of the transition that an overlay names."""
+    recipes.write("small.yaml", "extends: base.yaml\nmodel: {name: mim, layers: [4, 4], transition: {kernel: 3}}\n")
+    recipes.write("over.yaml", "model: {transition: forget}\n")
+    assert load("small").recipe.model.transition.model_dump()["kernel"] == 3
+    transition = load("small+over").recipe.model.transition
+    assert transition is not None
+    assert transition.model_dump() == {"name": "forget", "layers": None, "bias": 1.0}
+    assert load("small+over", ["model.transition.bias=2"]).recipe.model.transition.model_dump()["bias"] == 2
+    assert load("small+over", ["model.variant=paper"]).recipe.model.transition == transition
+    recipes.write("same.yaml", "model: {transition: {name: mim, forget_bias: 2}}\n")
+    kept = load("small+same").recipe.model.transition.model_dump()
+    assert (kept["kernel"], kept["forget_bias"], kept["layers"]) == (3, 2, "2..")
+
+
 def test_another_architecture_keeps_nothing_of_the_first(recipes: Recipes) -> None:
     recipes.write("deep.yaml", "model: {layers: [4, 4, 4], patch: 2, cell: {kernel: 3}}\n")
     recipes.write("other.yaml", "model: {name: convlstm, layers: [5]}\ntrain: {sampling: {name: none}}\n")

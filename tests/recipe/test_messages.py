@@ -286,7 +286,7 @@ def test_overrides(recipes: Recipes, override: str) -> None:
 
 
 MISSING = {
-    "nowhere.yaml": "there is no file 'nowhere.yaml'; known: base.yaml, ",
+    "nowhere.yaml": "there is no file 'nowhere.yaml'; known: attention, base.yaml, ",
     "bose.yaml": "there is no file 'bose.yaml'; did you mean 'base.yaml'?",
     "sub/bose.yaml": "there is no file 'sub/bose.yaml'; did you mean 'sub/base.yaml'?",
     "predrn-sst": "no recipe is called 'predrn-sst'; did you mean 'predrnn-sst' or ",
