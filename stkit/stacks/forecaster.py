@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from stkit.cells.attend import masked_keys
+from stkit.cells.attend import KeyMask, masked_keys
 from stkit.cells.base import Tensors
 from stkit.cells.gates import sequence
 from stkit.stacks.nonstationary import AsItIs, NonStationary, chosen
@@ -346,8 +346,8 @@ class Forecaster(nn.Module):
         return _join(patches.fold(z), patches.fold(known))
 
     def _keys(self, context: Tensor, valid: Tensor | None) -> Tensor | None:
-        """What attention may look at, ``B h w`` in patches; None where that is everything."""
-        if valid is None:
+        """What attention may look at, ``B h w`` in patches; None where that is everything, or nothing attends."""
+        if valid is None or not any(isinstance(part, KeyMask) for part in self.network.modules()):
             return None
         batch, steps, _, height, width = context.shape
         _check("valid", valid, (batch, steps, valid.shape[2], height, width))
