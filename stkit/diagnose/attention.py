@@ -18,7 +18,8 @@ from torch import Tensor
 
 from stkit.diagnose.recorder import Looked, Step
 
-_DRAWN_QUERIES = 3
+_DRAWN_QUERIES = (0.25, 0.5, 0.75)
+"""Where on the diagonal of the grid the queries of a map are: at the nearest cells with a value."""
 _COUNTED_QUERIES = 32
 _MOST_MAPPED = 1024
 """Queries of a map of ages; a larger grid is sampled."""
@@ -76,7 +77,13 @@ class AgeMap:
     layer: int
     age: NDArray[np.float64]
     """``H W`` in patches: mean age in steps; NaN where there is no value, or on large grids where none was sampled."""
-    oldest: int
+    memories: int
+    """How many memories there are to look back at."""
+
+
+def memories_there(weights: Sequence[float]) -> int:
+    """How many of RECALL's memories there are: those that have any weight; at least 1."""
+    return max(sum(weight > 0 for weight in weights), 1)
 
 
 def query_cells(valid: Tensor, count: int) -> Tensor:
@@ -86,6 +93,15 @@ def query_cells(valid: Tensor, count: int) -> Tensor:
         return cells
     places = (torch.arange(count, dtype=torch.float64) + 0.5) * len(cells) / count
     return cells[places.long().to(cells.device)]
+
+
+def drawn_cells(valid: Tensor) -> Tensor:
+    """The cells whose looks are drawn, up to three along the diagonal of the grid: int64 ``K``."""
+    cells = query_cells(valid, valid.numel())
+    height, width = valid.shape
+    down, across = (cells // width + 0.5) / height, (cells % width + 0.5) / width
+    nearest = {int(cells[((down - at).square() + (across - at).square()).argmin()]) for at in _DRAWN_QUERIES}
+    return torch.tensor(sorted(nearest), device=valid.device)
 
 
 class LookCollector:
@@ -162,7 +178,7 @@ class LookCollector:
 
 
 def _look_map(looked: Looked, valid: Tensor) -> LookMap:
-    cells = query_cells(valid, _DRAWN_QUERIES)
+    cells = drawn_cells(valid)
     weights = torch.cat([part[0, :, 0] for _, part in _weights(looked, cells)])
     where = tuple((int(cell) // valid.shape[1], int(cell) % valid.shape[1]) for cell in cells)
     return LookMap(looked.place.layer, _place(looked), where, weights.to(torch.float64).cpu().numpy())
@@ -172,9 +188,13 @@ def _age_map(looked: Looked, valid: Tensor) -> AgeMap:
     ages = torch.arange(len(looked.attended.sources), 0, -1, dtype=torch.float64, device=valid.device)
     cells = query_cells(valid, _MOST_MAPPED)
     found = torch.full((valid.numel(),), torch.nan, dtype=torch.float64, device=valid.device)
+    total = torch.zeros_like(ages)
     for part_cells, part in _weights(looked, cells):
-        found[part_cells] = part[0].sum(dim=(2, 3)).to(torch.float64) @ ages
-    return AgeMap(looked.place.layer, found.reshape(valid.shape).cpu().numpy(), len(ages))
+        by_age = part[0].sum(dim=(2, 3)).to(torch.float64)
+        found[part_cells] = by_age @ ages
+        total += by_age.sum(dim=0)
+    age = found.reshape(valid.shape).cpu().numpy()
+    return AgeMap(looked.place.layer, age, memories_there(total.tolist()))
 
 
 def _weights(looked: Looked, cells: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

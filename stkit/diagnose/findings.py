@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from stkit.diagnose.attention import memories_there
 from stkit.diagnose.gates import CLAIM, memories, saturation_of
 from stkit.diagnose.result import Diagnosis
-from stkit.diagnose.stationarity import MADE, READ
+from stkit.diagnose.stationarity import DIFFERENCE, HIDDEN, MADE, READ, SignalDrift, of_white_noise
 from stkit.evaluate.words import percent, signed_text, steps_text
 
 _CLAIMED = ("C", "M")
 """Memories whose gates the paper speaks of; the first one that is there is held against its figure."""
+_MOST_LOOKS = 4
+"""Attentions that have a sentence each."""
 _MADE = {
     "more": "makes what it reads more stationary",
     "less": "makes what it reads less stationary",
@@ -79,23 +82,41 @@ def _recall(found: Diagnosis) -> Iterator[str]:
         if at not in ages.steps:
             continue
         weights = ages.weights[ages.steps.index(at)]
-        there = sum(weight > 0 for weight in weights)
+        there = memories_there(weights)
         yield (
             f"RECALL of {found.layer(ages.layer)} gives {percent(weights[-1])} of its weight to the newest of {there} "
-            f"memories at the first lead time; even would be {percent(1 / max(there, 1))}."
+            f"memories at the first lead time; even would be {percent(1 / there)}."
         )
 
 
 def _attention(found: Diagnosis) -> Iterator[str]:
-    for look in found.looks:
-        yield (
-            f"Attention on {look.place} of {found.layer(look.layer)} looks at {look.cells:.3g} of {look.available} "
-            f"patches in effect, {look.distance:.2g} patches away on the mean (all alike: {look.even_distance:.2g})."
-        )
+    looks = found.looks
+    if len(looks) <= _MOST_LOOKS:
+        for look in looks:
+            yield (
+                f"Attention of {found.layer(look.layer)} on {look.place} looks at {look.cells:.0f} of {look.available} "
+                f"patches in effect, {look.distance:.1f} patches away on the mean (all alike: "
+                f"{look.even_distance:.1f})."
+            )
+        return
+    cells, distances = sorted(look.cells for look in looks), sorted(look.distance for look in looks)
+    yield (
+        f"The {len(looks)} attentions look at {cells[0]:.0f} to {cells[-1]:.0f} of {looks[0].available} patches in "
+        f"effect, {distances[0]:.1f} to {distances[-1]:.1f} patches away on the mean (all alike: "
+        f"{looks[0].even_distance:.1f})."
+    )
 
 
 def _stationarity(found: Diagnosis) -> Iterator[str]:
     by_layer = {(one.layer, one.signal): one for one in found.drifts}
+    hidden = [one for one in found.drifts if one.signal == HIDDEN]
+    changes = [one for one in found.drifts if one.signal == DIFFERENCE]
+    if hidden and changes:
+        by_chance = percent(of_white_noise(found.drift_steps)[0])
+        yield (
+            f"A straight line in time explains {_range(hidden)} of the variance of the layers' hidden states and "
+            f"{_range(changes)} of that of their differences; of values without any order it would be {by_chance}."
+        )
     for one in found.comparisons:
         read, made = by_layer[one.layer, READ], by_layer[one.layer, MADE]
         alone = " One window says nothing about chance." if one.trend_share_error is None else ""
@@ -104,6 +125,12 @@ def _stationarity(found: Diagnosis) -> Iterator[str]:
             f"{percent(read.trend_share)} of the variance of what it reads and {percent(made.trend_share)} of that of "
             f"D; neighbouring steps correlate by {signed_text(read.lag1)} and {signed_text(made.lag1)}.{alone}"
         )
+
+
+def _range(drifts: Sequence[SignalDrift]) -> str:
+    """``19 % to 46 %``."""
+    low, high = (percent(share) for share in (min(d.trend_share for d in drifts), max(d.trend_share for d in drifts)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _decoupling(found: Diagnosis) -> Iterator[str]:

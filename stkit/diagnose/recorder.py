@@ -29,11 +29,13 @@ class Place(NamedTuple):
 
     @property
     def attached(self) -> str | None:
-        """The place of the cell that an attachment stands at, ``h`` or ``h, before``; None: it is the cell's own."""
+        """The place that an attachment stands at: ``h``, ``c, before``, ``h, rows``; None: it is no attachment."""
         parts = self.inside.split(".")
-        for which, words in (("post", "{}"), ("pre", "{}, before"), ("attachments", "{}")):
+        for which, when in (("post", ""), ("pre", "before"), ("attachments", "")):
             if which in parts[:-1]:
-                return words.format(parts[parts.index(which) + 1])
+                place, *part = parts[parts.index(which) + 1 :]
+                when = "" if place == "x" else when  # what the cell reads can only be changed before
+                return ", ".join(word for word in (place, when, *part) if word)
         return None
 
 

@@ -13,7 +13,7 @@ from stkit_predrnn.decoupling import DecouplingLoss
 
 import stkit
 from stkit.cells.observe import Attended, watch
-from stkit.diagnose.attention import LookCollector, query_cells
+from stkit.diagnose.attention import LookCollector, drawn_cells, query_cells
 from stkit.diagnose.decoupling import overlap
 from stkit.diagnose.gates import Bounds, GateCounter
 from stkit.diagnose.gradients import frame_norms, last_frame_loss
@@ -266,6 +266,33 @@ def test_queries_are_spread_over_cells_with_a_value():
     chosen = query_cells(valid, 4)
     assert chosen.tolist() == [35, 45, 55, 65]
     assert query_cells(valid, 1000).tolist() == valid.flatten().nonzero()[:, 0].tolist()
+
+
+def test_queries_that_are_drawn_lie_apart_and_never_on_land():
+    valid = torch.ones(8, 8, dtype=torch.bool)
+    valid[:5, :5] = False
+    chosen = [(int(cell) // 8, int(cell) % 8) for cell in drawn_cells(valid)]
+    assert len(set(chosen)) == 3
+    assert (6, 6) in chosen or (5, 5) in chosen
+    assert all(valid[place] for place in chosen)
+    assert len(drawn_cells(valid[5:6, :1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("", None),
+        ("transition.mim_n", None),
+        ("cell.transition", None),
+        ("post.h", "h"),
+        ("pre.c", "c, before"),
+        ("pre.x", "x"),
+        ("post.h.rows", "h, rows"),
+        ("cell.transition.attachments.d", "d"),
+    ],
+)
+def test_where_an_attachment_stands(inside, expected):
+    assert Place(1, inside).attached == expected
 
 
 @pytest.mark.parametrize(("name", "expected"), [("predrnn", (-1, 0, 1, 2)), ("convlstm", (-2, -1, 0, 1, 2))])

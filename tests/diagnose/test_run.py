@@ -129,6 +129,41 @@ def test_recall_in_a_cell_with_two_axes(make_run):
         assert np.isnan(drawn.age[~field.folded.numpy()]).all()
 
 
+ATTENTION = {"x": "self_attention", "h": "self_attention_memory", "m": "axial_attention"}
+
+
+def test_attention_on_several_places(make_run, tmp_path, drawn_once):
+    run = make_run("predrnn", model={"attention": ATTENTION, "layers": [4, {"width": 4, "attention": {"x": None}}]})
+    found, field = diagnose(run, windows=2)
+    here = [(look.layer, look.place) for look in found.looks]
+    above = [(2, "h"), (2, "h, at its memory"), (2, "m, columns"), (2, "m, rows")]
+    assert here == [(1, "h"), (1, "h, at its memory"), (1, "m, columns"), (1, "m, rows"), (1, "x"), *above]
+    for look in found.looks:
+        assert 1 - 1e-9 <= look.cells <= 13 + 1e-9
+        assert look.available == 13
+    for one in found.look_maps:
+        assert one.weights.shape == (3, *field.folded.shape)
+        assert not one.weights[:, ~field.folded.numpy()].any(), "land is never looked at"
+        np.testing.assert_allclose(one.weights.sum(axis=(1, 2)), 1, rtol=1e-5)
+        row, column = one.queries[0]
+        if one.place == "m, rows":
+            assert not np.delete(one.weights[0], row, axis=0).any()
+        if one.place == "m, columns":
+            assert not np.delete(one.weights[0], column, axis=1).any()
+    assert {one.memory for one in found.gates} == {"C", "M", "attention memory (h)"}
+    written = write_diagnosis(found, field, tmp_path / "diagnosis.json", tmp_path)
+    assert sum(one["stem"].startswith("diagnosis-attention-") for one in written["figures"]) == 6
+    (told,) = [one["text"] for one in written["findings"] if one["about"] == "attention"]
+    assert told.startswith("The 9 attentions look at ")
+
+
+def test_attention_inside_mim(make_run):
+    run = make_run("mim", model={"attention": {"d": {"name": "windowed_attention", "window": 2}}})
+    found, _ = diagnose(run, windows=1)
+    assert {(look.layer, look.place) for look in found.looks} == {(2, "d"), (3, "d")}
+    assert all(look.cells <= 4 + 1e-9 for look in found.looks), "a window has four patches"
+
+
 def test_a_model_that_ignores_all_but_the_last_frame(make_run):
     """With the gates of C and M shut and H unread, nothing of an earlier frame is left."""
 

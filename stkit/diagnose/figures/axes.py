@@ -62,6 +62,11 @@ def lead_ticks(axis: Axes, leads: Sequence[int], unit: str, theme: Theme) -> Non
         )
 
 
+def as_percent(share: float, _: object = None) -> str:
+    """``2.5%`` for 0.025: the label of a tick."""
+    return f"{100 * share:g}%"
+
+
 def tidy(axis: Axes) -> None:
     """Only what helps to read values."""
     axis.spines[["top", "right"]].set_visible(False)
@@ -70,9 +75,11 @@ def tidy(axis: Axes) -> None:
 
 
 def legend(figure: Figure, axes: Sequence[Axes], form: Format) -> None:
-    """One legend for all panels, each label once."""
+    """One legend for all panels, each label once; layers from the bottom up."""
     found: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
+    if all(label.startswith("layer") for label in found):
+        found = dict(sorted(found.items()))
     figure.legend(list(found.values()), list(found), loc="outside upper left", ncols=2 if form.narrow else 4)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from stkit.diagnose.figures.axes import MARKERS, lead_ticks, legend, line, panels, tidy
+from stkit.diagnose.attention import memories_there
+from stkit.diagnose.figures.axes import MARKERS, as_percent, lead_ticks, legend, line, panels, tidy
 from stkit.diagnose.gates import CLAIM, memories
 from stkit.diagnose.result import Diagnosis
 from stkit.diagnose.stationarity import DIFFERENCE, HIDDEN, MADE, READ, of_white_noise
@@ -16,6 +17,7 @@ from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw
 from stkit.evaluate.words import percent
 
 KIND = "diagnosis"
+_WIDE_RANGE = 30
 _SIGNALS = {HIDDEN: "hidden state H", DIFFERENCE: "its difference", READ: READ, MADE: MADE}
 
 
@@ -41,16 +43,17 @@ def draw_gates(folder: Path, found: Diagnosis) -> Drawn | None:
 
 def draw_gradients(folder: Path, found: Diagnosis) -> Drawn | None:
     """Norm of the gradient by input frame, a line for each run; None where there is none."""
-    if not any(flow.norms for flow in found.gradients):
+    if not any(sum(flow.norms) > 0 for flow in found.gradients):
         return None
     stem = f"{KIND}-gradients"
     draw(folder, stem, lambda theme, form: _gradients(found, theme, form))
     several = len(found.gradients) > 1
     told = (
-        "Only the shape of a line can be compared between runs, not its height; both are on the same windows."
+        "All runs are on the same windows. A highway or an attention that keeps early frames in reach lifts its line "
+        "on the left; one seed of each does not prove it."
         if several
-        else "A steep line means that the first frames count for little; a run beside it shows whether that is the "
-        "data or the model."
+        else "A line that falls to the left by orders of magnitude means that the first frames count for nothing; a "
+        "run beside it shows whether that is the data or the model."
     )
     return Drawn(
         stem=stem,
@@ -58,7 +61,8 @@ def draw_gradients(folder: Path, found: Diagnosis) -> Drawn | None:
         alt="Line chart of the norm of the gradient of the last frame's error with respect to each input frame.",
         caption=(
             "How strongly the squared error of the last forecast frame depends on each input frame: the norm of its "
-            f"gradient, mean over windows, in the model's own units (as in PredRNN++). {told}"
+            "gradient (as in PredRNN++), mean over windows, as a share of the sum over all input frames. On the dotted "
+            f"line all frames count alike. {told}"
         ),
     )
 
@@ -88,11 +92,12 @@ def draw_overlaps(folder: Path, found: Diagnosis) -> Drawn | None:
     draw(folder, stem, lambda theme, form: _overlaps(found, theme, form))
     return Drawn(
         stem=stem,
-        title="Do the two memories learn the same?",
+        title="Overlap of the two memories",
         alt="Line chart of the absolute cosine between the increments of C and M against lead time, by layer.",
         caption=(
-            "|cos| between what a step adds to C and to M, over the grid, mean over channels and windows. 0: nothing "
-            "in common, 1: the same. PredRNN-V2's loss pushes it down; smooth fields overlap somewhat by chance."
+            "Whether C and M learn the same: |cos| between what a step adds to them, over the grid, mean over channels "
+            "and windows. 0: nothing in common, 1: the same. PredRNN-V2's loss pushes it down; smooth fields overlap "
+            "somewhat by chance."
         ),
     )
 
@@ -109,10 +114,10 @@ def draw_stationarity(folder: Path, found: Diagnosis) -> Drawn | None:
         title="Stationarity of what is carried",
         alt="Dot charts of the trend share and the lag-1 correlation of hidden states and their differences, by layer.",
         caption=(
-            f"Left: share of the variance in time that a straight line explains. Right: correlation of neighbouring "
-            f"steps. Over {found.drift_steps} steps of a window, all channels and cells pooled; the dotted line is "
-            f"what values without any order in time would give. Far right of it is a drift.{mim} The first steps of a "
-            "window start from empty memories, which drifts by itself."
+            "First the share of the variance in time that a straight line explains, then the correlation of "
+            f"neighbouring steps, over {found.drift_steps} steps of a window, all channels and cells pooled. The "
+            f"dotted line is what values without any order in time would give. Far right of it is a drift.{mim} The "
+            "first steps of a window start from empty memories, which drifts by itself."
         ),
     )
 
@@ -128,7 +133,7 @@ def _gates(found: Diagnosis, theme: Theme, form: Format) -> Figure:
         axis.axhline(CLAIM, color=theme.muted, linewidth=1, linestyle=":", zorder=1)
         axis.set_title(f"forget gate of {memory}", loc="left", fontweight="bold")
         axis.set_ylim(-0.02, 1.02)
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.yaxis.set_major_formatter(as_percent)
         lead_ticks(axis, found.leads, found.lead_unit, theme)
         tidy(axis)
     legend(figure, axes, form)
@@ -137,16 +142,20 @@ def _gates(found: Diagnosis, theme: Theme, form: Format) -> Figure:
 
 def _gradients(found: Diagnosis, theme: Theme, form: Format) -> Figure:
     figure, (axis,) = panels(1, form)
-    shown = [flow for flow in found.gradients if flow.norms]
-    for number, flow in enumerate(shown):
-        before = [frame - len(flow.norms) + 1 for frame in range(len(flow.norms))]
-        line(axis, before, flow.norms, number, theme, flow.name)
-    values = np.array([norm for flow in shown for norm in flow.norms])
-    if (values > 0).all() and values.max() > 5 * values.min():
+    shown = [flow for flow in found.gradients if sum(flow.norms) > 0]
+    shares = [np.array(flow.norms) / sum(flow.norms) for flow in shown]
+    for number, (flow, share) in enumerate(zip(shown, shares, strict=True)):
+        line(axis, range(1 - len(share), 1), share.tolist(), number, theme, flow.name)
+    values = np.concatenate(shares)
+    axis.axhline(1 / len(shares[0]), color=theme.muted, linewidth=1, linestyle=":", zorder=1)
+    if (values > 0).all() and values.max() > _WIDE_RANGE * values.min():
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(as_percent)
+        axis.yaxis.set_minor_formatter(NullFormatter())
     else:
         axis.set_ylim(bottom=0)
-    axis.set_title("gradient of the last frame's error", loc="left", fontweight="bold")
+        axis.yaxis.set_major_formatter(as_percent)
+    axis.set_title("share of the gradient of the last frame's error", loc="left", fontweight="bold")
     unit = found.lead_unit
     axis.set_xlabel(
         f"input frame [{unit}s before the last one]" if " " not in unit else f"input frame [steps of {unit}]"
@@ -163,17 +172,16 @@ def _ages(found: Diagnosis, theme: Theme, form: Format) -> Figure:
     figure, axes = panels(len(chosen), form)
     for axis, lead in zip(axes, chosen, strict=True):
         step = found.leads.index(lead)
-        for number, ages in enumerate(found.ages):
-            if step in ages.steps:
-                weights = ages.weights[ages.steps.index(step)]
-                line(axis, range(-len(weights), 0), weights, number, theme, found.layer(ages.layer))
-                there = sum(weight > 0 for weight in weights)
-        axis.axhline(1 / max(there, 1), color=theme.muted, linewidth=1, linestyle=":", zorder=1)
+        here = [(ages.layer, ages.weights[ages.steps.index(step)]) for ages in found.ages if step in ages.steps]
+        for number, (layer, weights) in enumerate(here):
+            line(axis, range(-len(weights), 0), weights, number, theme, found.layer(layer))
+        for there in {memories_there(weights) for _, weights in here}:
+            axis.axhline(1 / there, color=theme.muted, linewidth=1, linestyle=":", zorder=1)
         axis.set_title(f"at lead time {lead}", loc="left", fontweight="bold")
         axis.set_xlabel("memory [steps ago]")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axis.set_ylim(bottom=0)
+        axis.yaxis.set_major_formatter(as_percent)
+        axis.set_ylim(0, 1.15 * max((max(weights) for _, weights in here), default=1.0))
         tidy(axis)
     legend(figure, axes, form)
     return figure
@@ -183,7 +191,7 @@ def _overlaps(found: Diagnosis, theme: Theme, form: Format) -> Figure:
     figure, (axis,) = panels(1, form)
     for one in found.overlaps:
         line(axis, found.leads, one.cosine, one.layer - 1, theme, found.layer(one.layer))
-    axis.set_ylim(0, max(1.05 * max(max(one.cosine) for one in found.overlaps), 0.1))
+    axis.set_ylim(0, max(1.2 * max(max(one.cosine) for one in found.overlaps), 0.1))
     axis.set_title("|cos| of the increments of C and M", loc="left", fontweight="bold")
     lead_ticks(axis, found.leads, found.lead_unit, theme)
     tidy(axis)
@@ -215,7 +223,7 @@ def _stationarity(found: Diagnosis, theme: Theme, form: Format) -> Figure:
         axis.grid(axis="x")
         axis.set_axisbelow(True)
     axes[0].set_title("explained by a straight line", loc="left", fontweight="bold")
-    axes[0].xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes[0].xaxis.set_major_formatter(as_percent)
     axes[0].set_xlim(left=0)
     axes[1].set_title("correlation of neighbouring steps", loc="left", fontweight="bold")
     legend(figure, axes, form)

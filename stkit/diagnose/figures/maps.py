@@ -18,7 +18,6 @@ from stkit.diagnose.result import Diagnosis
 from stkit.diagnose.run import Field
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.figures.panel import FIELD_MAP, Scale, hide_ticks, is_wide, show
-from stkit.evaluate.words import steps_text
 
 _MARGIN_INCHES = 0.9
 _THINNEST_INCHES = 0.42
@@ -27,24 +26,28 @@ _MOST_LOOKS = 6
 
 def draw_looks(folder: Path, found: Diagnosis, field: Field) -> list[Drawn]:
     """For each attention the maps of a few queries; at most six attentions, those of the highest layers."""
-    drawn = []
+    drawn: list[Drawn] = []
     for one in found.look_maps[-_MOST_LOOKS:]:
         stem = stem_of(KIND, "attention", one.layer, one.place)
         draw(folder, stem, lambda theme, form, one=one: _looks(one, field, theme, form))  # type: ignore[misc]
         drawn.append(
             Drawn(
                 stem=stem,
-                title=f"Attention on {one.place} of {found.layer(one.layer)}",
+                title=f"{found.layer(one.layer).capitalize()}: attention on {one.place}",
                 alt=f"Maps of where {len(one.queries)} cells of the grid look, in window {found.windows[0] + 1}.",
-                caption=(
-                    f"Where each marked cell looks when the first frame of window {found.windows[0] + 1} is forecast, "
-                    "as a multiple of looking everywhere alike: 1 is even, 0 is ignored. A map that is flat near 1 "
-                    "averages over the field; spots away from the mark are what convolutions could not reach. "
-                    "Grey cells have no value and are never looked at."
-                ),
+                caption="The same cells, of another attention." if drawn else _told(found),
             )
         )
     return drawn
+
+
+def _told(found: Diagnosis) -> str:
+    return (
+        f"Where each marked cell looks when the first frame of window {found.windows[0] + 1} is forecast, as a "
+        "multiple of looking everywhere alike: 1 is even, 0 is ignored. A map that is flat near 1 averages over the "
+        "field; spots away from the mark are what convolutions do not reach. Grey cells have no value and are never "
+        "looked at."
+    )
 
 
 def draw_age_maps(folder: Path, found: Diagnosis, field: Field) -> Drawn | None:
@@ -77,7 +80,9 @@ def _looks(one: LookMap, field: Field, theme: Theme, form: Format) -> Figure:
     maps = [on_field(weights * even, field) for weights in one.weights]
     figure, axes, bar = _layout(len(maps), field.grid, form)
     scale = Scale.of_field(np.stack(maps))
-    scale = Scale(0.0, scale.high, "max" if scale.extend in ("max", "both") else "neither")
+    # Even looks are in the middle of the colours at least, so that a flat map is seen as one.
+    high = max(scale.high, 2.0)
+    scale = Scale(0.0, high, "max" if max(np.nanmax(shown) for shown in maps) > high else "neither")
     for number, (axis, shown, query) in enumerate(zip(axes, maps, one.queries, strict=True)):
         image = show(axis, shown, field.grid, scale, FIELD_MAP, theme, inches=_inches(len(maps), field.grid, form))
         x, y = (_at(field.grid, place, field.patch, down=down) for place, down in ((query[1], False), (query[0], True)))
@@ -99,13 +104,14 @@ def _looks(one: LookMap, field: Field, theme: Theme, form: Format) -> Figure:
 def _ages(found: Diagnosis, field: Field, theme: Theme, form: Format) -> Figure:
     maps = [on_field(one.age, field) for one in found.age_maps]
     figure, axes, bar = _layout(len(maps), field.grid, form)
-    scale = Scale.of_field(np.stack(maps))
+    # From the newest to the oldest memory there is, so that small differences look small.
+    scale = Scale(1.0, float(max(2, *(one.memories for one in found.age_maps))), "neither")
     for number, (axis, shown, one) in enumerate(zip(axes, maps, found.age_maps, strict=True)):
         image = show(axis, shown, field.grid, scale, FIELD_MAP, theme, inches=_inches(len(maps), field.grid, form))
         axis.set_title(found.layer(one.layer), loc="left")
         _ticks(axis, number, len(maps), field.grid, form)
     colours = figure.colorbar(image, cax=bar, orientation="horizontal", extend=scale.extend)
-    colours.set_label(f"mean age [steps of {steps_text(1, found.lead_unit)}]")
+    colours.set_label("mean age [steps]")
     bar.tick_params(length=2.5, pad=2)
     bar.xaxis.set_major_locator(MaxNLocator(4 if form.narrow else 6))
     return figure

@@ -53,9 +53,14 @@ def _section(run: RunDirectory, found: Mapping[str, Any]) -> Markup:
     for about, heading in _HEADINGS.items():
         figures = [figure(run.figures, one) for one in drawn if _about(one) == about]
         if texts.get(about) or figures:
-            listed = join(Markup(f"<li>{text(words)}</li>") for words in texts.get(about, ()))
+            listed = join(Markup(f"<li>{text(_unbroken(words))}</li>") for words in texts.get(about, ()))
             pieces += [Markup(f"<h3>{text(heading)}</h3>\n<ul>\n{listed}\n</ul>"), *figures]
     return section("Seeing inside", *pieces)
+
+
+def _unbroken(words: str) -> str:
+    """A number keeps its percent sign on its line."""
+    return words.replace(" %", "\u00a0%")
 
 
 def _about(drawn: Drawn) -> str:
