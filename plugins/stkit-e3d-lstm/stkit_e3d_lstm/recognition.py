@@ -1,8 +1,9 @@
 """The second half of E3D-LSTM: self-supervised auxiliary learning, that is recognition trained beside prediction.
 
 Eidetic 3D LSTM (Wang et al. 2019), on self-supervised auxiliary learning; the released code has none of it. These are
-choices: what is recognised (the direction in which the scene moves, read from the frames themselves, so that no labels
-are needed), the constants of the falling weight, and a classifier that is linear in the largest hidden values.
+choices: what is recognised (the direction in which the scene moves at each step, read from the frames themselves, so
+that no labels are needed), the constants of the falling weight, and a classifier that is linear in the largest hidden
+values.
 
 Axes: ``B`` batch, ``N`` predicted frames, ``C`` channels, ``D`` depth, ``H`` height, ``W`` width.
 """
@@ -21,14 +22,15 @@ from stkit.train.losses import Loss, LossSite, Terms, masked_sum
 from stkit_e3d_lstm.config import PredictionWeightConfig, RecognitionConfig
 
 DIRECTIONS = 2
-"""Questions asked of a sequence: does it move down, and does it move to the right?"""
+"""Questions asked at each step: does the scene move down, and does it move to the right?"""
 
 
 class RecognitionLoss(Loss):
     """``recognition + w * (a mean |d| + b mean d**2)``, with ``w = max(start - decrease_per_step * step, floor)``.
 
-    Recognition is the cross-entropy of a classifier over the top layer's hidden states: of each channel the largest
-    value over depth and grid, averaged over time. It is trained with the model, and is no part of it afterwards.
+    Recognition is the cross-entropy of a classifier over the top layer's hidden state at each step: it reads of each
+    channel the largest value over depth and grid, and says in which direction the scene moves into the frame that is
+    being predicted. It is trained with the model, and is no part of it afterwards.
 
     In evaluation mode it is ``a mean |d| + b mean d**2`` alone: what weights are chosen by must not depend on the step.
 
@@ -114,14 +116,13 @@ class RecognitionLoss(Loss):
             "l2": (weight * self.l2_weight * masked_sum(difference.square(), valid), counts["l2"]),
         }
         if self.training:
-            entropy = F.binary_cross_entropy_with_logits(
-                self.recognise(aux).float(), directions(target, valid), reduction="none"
-            )
-            terms["recognition"] = (self.recognition_weight * entropy.mean(dim=1).sum(), counts["recognition"])
+            told = self.recognise(aux)[:, 1 - target.shape[1] :]
+            entropy = F.binary_cross_entropy_with_logits(told.float(), directions(target, valid), reduction="none")
+            terms["recognition"] = (self.recognition_weight * entropy.mean(dim=(1, 2)).sum(), counts["recognition"])
         return terms
 
     def recognise(self, aux: Sequence[tuple[Mapping[str, Tensor], ...]]) -> Tensor:
-        """``B 2``: positive where a sequence is seen to move down, and to the right.
+        """``B T 2``, for each step: positive where the scene is said to move down, and to the right.
 
         Raises:
             ValueError: if the top layer hands out no hidden state.
@@ -131,8 +132,7 @@ class RecognitionLoss(Loss):
             raise ValueError(
                 "the loss 'recognition' reads the hidden state of the top layer, which must be an e3d_lstm"
             )
-        largest = torch.stack([h.flatten(2).amax(dim=2) for h in hidden])  # T B C
-        logits: Tensor = self.classifier(largest.mean(dim=0))
+        logits: Tensor = self.classifier(torch.stack([h.flatten(2).amax(dim=2) for h in hidden], dim=1))
         return logits
 
 
@@ -160,20 +160,20 @@ class PredictionWeight(Callback):
 
 
 def directions(target: Tensor, valid: Tensor) -> Tensor:
-    """``B 2``: 1 where the centre of what exceeds a frame's mean moves down, and to the right; else 0.
+    """``B N-1 2``: 1 where the centre of what exceeds a frame's mean moves down, and to the right; else 0.
 
     Args:
-        target: ``B N C H W``; the first field counts, from the first to the last frame.
+        target: ``B N C H W``; the first field counts, from each frame to the next.
         valid: as ``target``, bool; elsewhere nothing is seen.
     """
     height, width = target.shape[-2:]
-    frames, seen = target[:, (0, -1), 0].float(), valid[:, (0, -1), 0]
+    frames, seen = target[:, :, 0].float(), valid[:, :, 0]
     frames = torch.where(seen, frames, torch.zeros_like(frames))
     mean = frames.sum(dim=(2, 3), keepdim=True) / seen.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     weight = torch.where(seen, (frames - mean).clamp(min=0), torch.zeros_like(frames))
     total = weight.sum(dim=(2, 3)).clamp(min=torch.finfo(weight.dtype).tiny)
     rows = torch.arange(height, device=target.device, dtype=weight.dtype)
     columns = torch.arange(width, device=target.device, dtype=weight.dtype)
-    down = (weight.sum(dim=3) * rows).sum(dim=2) / total  # B 2: the first and the last frame
+    down = (weight.sum(dim=3) * rows).sum(dim=2) / total  # B N
     right = (weight.sum(dim=2) * columns).sum(dim=2) / total
-    return torch.stack([down[:, 1] > down[:, 0], right[:, 1] > right[:, 0]], dim=1).to(weight.dtype)
+    return torch.stack([down.diff(dim=1) > 0, right.diff(dim=1) > 0], dim=2).to(weight.dtype)

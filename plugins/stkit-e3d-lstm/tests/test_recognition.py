@@ -45,17 +45,19 @@ def moving(down: int, right: int, steps: int = 4) -> Tensor:
 def test_the_direction_is_read_from_the_frames(down: int, right: int) -> None:
     frames = moving(down, right)
     seen = torch.ones_like(frames, dtype=torch.bool)
-    assert directions(frames, seen).tolist() == [[down > 0, right > 0]]
-    assert directions(frames.flip(1), seen).tolist() == [[down < 0, right < 0]]
-    assert directions(0.2 * frames - 3, seen).tolist() == [[down > 0, right > 0]]
+    assert directions(frames, seen).tolist() == [[[down > 0, right > 0]] * 3]
+    assert directions(frames.flip(1), seen).tolist() == [[[down < 0, right < 0]] * 3]
+    assert directions(0.2 * frames - 3, seen).tolist() == [[[down > 0, right > 0]] * 3]
+    there_and_back = torch.cat([frames[:, :2], frames[:, :1]], dim=1)
+    assert directions(there_and_back, seen[:, :3]).tolist() == [[[down > 0, right > 0], [down < 0, right < 0]]]
 
 
 def test_what_is_missing_is_not_seen() -> None:
     frames = moving(1, 1)
     frames[..., 0] = float("nan")
-    assert directions(frames, ~frames.isnan()).tolist() == [[1, 1]]
+    assert directions(frames, ~frames.isnan()).tolist() == [[[1, 1]] * 3]
     nothing = torch.full((1, 3, 1, 4, 4), float("nan"))
-    assert directions(nothing, ~nothing.isnan()).tolist() == [[0, 0]]
+    assert directions(nothing, ~nothing.isnan()).tolist() == [[[0, 0]] * 2]
 
 
 def test_the_weight_of_the_prediction_falls_to_its_floor() -> None:
@@ -78,8 +80,9 @@ def test_the_terms() -> None:
     plain = L1L2(0.25, 3.0)(out.predictions, target, valid, out.aux)
     for name in ("l1", "l2"):
         torch.testing.assert_close(terms[name][0], 0.5 * plain[name][0])
-    logits, truth = loss.recognise(out.aux), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
-    expected = -(truth * logits.sigmoid().log() + (1 - truth) * (1 - logits.sigmoid()).log()).mean(1).sum()
+    # The first step predicts the second frame: what came before it is not among the targets.
+    logits, truth = loss.recognise(out.aux)[:, 1:], torch.tensor([[[1.0, 1.0]] * 2, [[0.0, 1.0]] * 2])
+    expected = -(truth * logits.sigmoid().log() + (1 - truth) * (1 - logits.sigmoid()).log()).mean((1, 2)).sum()
     torch.testing.assert_close(terms["recognition"][0], 2 * expected)
     assert {name: float(count) for name, (_, count) in terms.items()} == {
         name: float(count) for name, count in loss.counts(valid).items()
@@ -114,7 +117,7 @@ def test_it_learns_to_recognise() -> None:
         optimiser.zero_grad()
         torch.stack([value / count for value, count in terms.values()]).sum().backward()
         optimiser.step()
-    told = loss.recognise(forecaster.rollout(frames, 3).aux) > 0
+    told = loss.recognise(forecaster.rollout(frames, 3).aux)[:, 1:] > 0
     assert told.equal(directions(target, valid).bool())
 
 
