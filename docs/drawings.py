@@ -1,4 +1,4 @@
-"""The drawings of the papers' ideas, one for each page in ``docs/cells/``.
+"""The drawings of the papers' ideas, one for each page in ``docs/cells/``, and of what stands around a network.
 
     python docs/drawings.py write     write docs/_static/<name>.svg
     python docs/drawings.py check     exit 1 if a file differs
@@ -281,12 +281,47 @@ def mim() -> Drawing:
     return d
 
 
+def nonstationary() -> Drawing:
+    """On the way in and on the way out, with one memory."""
+    d = Drawing(
+        "A module for non-stationary fields, around the network",
+        "A frame is encoded before it goes into the layers; what the head says is decoded into the forecast. Both use "
+        "one memory, which knows the level and the scale from the frames so far and stays for the next step. Where no "
+        "frame comes the forecast is fed in its place.",
+        310,
+    )
+    y = 176
+    d.box(84, y, 120, 40, "frame t", "io")
+    d.box(236, y, 110, 52, "encode")
+    d.box(400, y, 130, 78, "")
+    d.text(400, y - 2, "the network")
+    d.text(400, y + 18, "layers, head", "small")
+    d.box(564, y, 110, 52, "decode")
+    d.box(706, y, 122, 40, "forecast t + 1", "io")
+    d.arrow(f"M144 {y} H178", "rises")
+    d.arrow(f"M291 {y} H332", "rises")
+    d.text(313, y - 12, "z_t", "t-rises")
+    d.arrow(f"M465 {y} H506", "rises")
+    d.text(486, y - 12, "z_{t+1}", "t-rises")
+    d.arrow(f"M619 {y} H642", "rises")
+    d.arrow("M20 74 H214 V147", "stays")
+    d.text(92, 62, "memory_{t−1}", "t-stays")
+    d.arrow("M258 150 V74 H778", "stays")
+    d.arrow("M564 74 V147", "stays")
+    d.text(424, 62, "memory_t: level and scale, from the frames so far", "t-stays")
+    d.text(728, 62, "stays", "t-stays")
+    d.arrow(f"M706 {y + 20} V254 H236 V205", "returns")
+    d.text(471, 276, "where no frame comes, the forecast is fed in its place; no statistics are taken of it", "small")
+    return d
+
+
 DRAWINGS: dict[str, Callable[[], Drawing]] = {
     "convlstm": convlstm,
     "predrnn": predrnn,
     "predrnnpp": predrnnpp,
     "e3d-lstm": e3d_lstm,
     "mim": mim,
+    "nonstationary": nonstationary,
 }
 
 
