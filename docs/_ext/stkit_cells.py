@@ -46,7 +46,7 @@ class Keeps(_Table):
         """One line for each."""
         from stkit.cli.describe import describe_all
 
-        (entry,) = describe_all(name, "cells")
+        (entry,) = describe_all(name, "cells", count=False)
 
         def shown(names: list[str]) -> str:
             return ", ".join(f"`{one}`" for one in names) or "none"

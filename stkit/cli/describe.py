@@ -9,21 +9,25 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from stkit.cli.inside import EXAMPLE_WIDTH, cell_states, layers_of, transition_states
 from stkit.errors import AmbiguousComponent, StkitError, UnknownComponent, suggest
 from stkit.plugin.manager import KINDS, plugins
+from stkit.plugin.parity import parity_of
 
 SHOWN = ("stacks", "cells", "modules", "losses", "metrics", "datasets", "callbacks", "exporters", "recipes")
 _OTHER_NAMES = {"architectures": "stacks", "scores": "metrics"}
-_EXAMPLE_WIDTH = 8
+_COUNTED = ("architecture", "cell")
+"""Kinds that few recipes use, so that these can be built to count. A head or a norm is in all of them."""
 
 
-def describe_all(name: str, kind: str | None = None, *, build: bool = True) -> list[dict[str, Any]]:
+def describe_all(name: str, kind: str | None = None, *, build: bool = True, count: bool = True) -> list[dict[str, Any]]:
     """Describe every component called ``name``; several kinds may have one.
 
     Args:
         name: short or qualified name.
         kind: only this kind.
-        build: also build models on the meta device, to count parameters and to list states.
+        build: also build models on the meta device, to list states and to count.
+        count: then count parameters and operations at the shipped recipes; that of many recipes takes seconds.
 
     Raises:
         UnknownComponent: if nothing is called so.
@@ -43,6 +47,8 @@ def describe_all(name: str, kind: str | None = None, *, build: bool = True) -> l
     if not found:
         known = {n for one in kinds for n in plugins().names(one)}
         raise UnknownComponent(f"nothing is called {name!r}; {suggest(name, known, limit=40)}")
+    if build and count:
+        _count([entry for entry in found if entry["kind"] in _COUNTED or entry.get("slot") == "transition"])
     return found
 
 
@@ -85,6 +91,7 @@ def _common(kind: str, spec: Any) -> dict[str, Any]:
         "plugin": spec.plugin,
         "distribution": spec.distribution,
         "paper": None if paper is None else asdict(paper),
+        "verified": [asdict(row) for row in parity_of(paper)],
     }
 
 
@@ -95,6 +102,8 @@ def _component(kind: str, spec: Any, build: bool) -> dict[str, Any]:
     out = _common(kind, spec)
     if kind == "modules":
         out["slot"] = spec.slot
+        if build and spec.slot == "transition":
+            out["states"] = transition_states(spec, config)
         if places := getattr(config, "places", ()):
             out["places"] = list(places)
     out["doc"] = " ".join((config.__doc__ or "").replace("``", "`").split())
@@ -113,31 +122,11 @@ def _cell(kind: str, spec: Any, build: bool) -> dict[str, Any]:
     except ValueError:
         # A field without a default: what it carries depends on the recipe.
         return out
-    out["carries"] = sorted(example.carry_ports(_EXAMPLE_WIDTH))
+    out["carries"] = sorted(example.carry_ports(EXAMPLE_WIDTH))
     out["places"] += [name for name in out["carries"] if name not in out["places"]]
     if build:
-        out["states"] = _states(spec, example)
+        out["states"] = cell_states(spec, example)
     return out
-
-
-def _states(spec: Any, config: Any) -> list[str]:
-    from stkit.cells.base import CellSite
-
-    carry_in = {name: port.reads or port.writes for name, port in config.carry_ports(_EXAMPLE_WIDTH).items()}
-    site = CellSite(_EXAMPLE_WIDTH, _EXAMPLE_WIDTH, carry_in, (4, 4), None, _no_norm, device=_meta())
-    return list(spec.load_target().from_config(config, site).initial_state(1, 4, 4, _meta()))
-
-
-def _no_norm(config: Any, site: Any) -> Any:
-    from torch import nn
-
-    return nn.Identity()
-
-
-def _meta() -> Any:
-    import torch
-
-    return torch.device("meta")
 
 
 def _architecture(kind: str, spec: Any, build: bool) -> dict[str, Any]:
@@ -147,10 +136,9 @@ def _architecture(kind: str, spec: Any, build: bool) -> dict[str, Any]:
         name: {"difference": spec.differences.get(name, ""), "model": _plain(block)}
         for name, block in spec.variants.items()
     }
-    users = [(name, loaded) for name, loaded in _loaded_recipes() if _is_architecture(loaded, spec)]
-    out["used_by"] = [name for name, _ in users]
-    if build:
-        out["parameters"] = {name: _parameters(loaded) for name, loaded in users}
+    users = [name for name, loaded in _loaded_recipes() if _is_architecture(loaded, spec)]
+    out["used_by"] = users
+    out["layers"] = layers_of(spec, build=build)
     return out
 
 
@@ -167,7 +155,7 @@ def _recipe(kind: str, spec: Any, build: bool) -> dict[str, Any]:
         return out
     out |= {"overlay": False, "hash": loaded.hash, "recipe": loaded.recipe.model_dump(mode="json")}
     if build:
-        out["parameters"] = {spec.name: _parameters(loaded)}
+        out |= _counts({spec.name: loaded})
     return out
 
 
@@ -220,13 +208,27 @@ def _named(values: Any, key: str, names: tuple[str, ...]) -> bool:
     return False
 
 
-def _parameters(loaded: Any) -> int | None:
+def _count(entries: list[dict[str, Any]]) -> None:
+    """What each shipped recipe needs that uses a component; a recipe that several entries name is built once."""
+    wanted = {name for entry in entries for name in entry["used_by"]}
+    counts = _counts({name: loaded for name, loaded in _loaded_recipes() if name in wanted})
+    for entry in entries:
+        entry |= {key: {name: found[name] for name in entry["used_by"]} for key, found in counts.items()}
+
+
+def _counts(recipes: dict[str, Any]) -> dict[str, dict[str, int | None]]:
     from stkit.recipe.dryrun import dry_run
 
-    try:
-        return dry_run(loaded).parameters
-    except StkitError:
-        return None
+    counted: dict[str, Any] = {}
+    for name, loaded in recipes.items():
+        try:
+            counted[name] = dry_run(loaded)
+        except StkitError:
+            counted[name] = None
+    return {
+        key: {name: None if found is None else getattr(found, key) for name, found in counted.items()}
+        for key in ("parameters", "flops_per_window")
+    }
 
 
 def _plain(block: Any) -> Any:

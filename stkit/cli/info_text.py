@@ -22,7 +22,9 @@ def _lines(entry: dict[str, Any]) -> Iterator[str]:
     if entry.get("doc"):
         yield from _wrapped(entry["doc"])
     yield from _paper(entry.get("paper"))
+    yield from _verified(entry.get("verified", ()))
     yield from _variants(entry)
+    yield from _layers(entry)
     yield from _fields(entry.get("fields", ()))
     titles = {
         "states": "states",
@@ -41,7 +43,9 @@ def _lines(entry: dict[str, Any]) -> Iterator[str]:
         yield from ("", f"used by the shipped recipes: {', '.join(entry['used_by']) or 'none'}")
     counted = {name: count for name, count in entry.get("parameters", {}).items() if count is not None}
     if counted:
-        yield from ("", "parameters:", *(f"{_INDENT}{name:<24} {count:>12,}" for name, count in counted.items()))
+        flops = entry["flops_per_window"]
+        yield from ("", f"{'at the recipe':<34} {'parameters':>12} {'GFLOPs a window':>16}")
+        yield from (f"{_INDENT}{name:<32} {count:>12,} {flops[name] / 1e9:>16,.2f}" for name, count in counted.items())
 
 
 def _paper(paper: dict[str, Any] | None) -> Iterator[str]:
@@ -53,10 +57,36 @@ def _paper(paper: dict[str, Any] | None) -> Iterator[str]:
         yield from _wrapped(f"code:  {paper['reference_code']}")
 
 
+def _verified(rows: Any) -> Iterator[str]:
+    """Grouped by the code that gave the numbers; nothing where there is no record."""
+    sources: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        sources.setdefault(f"{row['repository']} at {row['commit']}", []).append(row)
+    for source, held in sources.items():
+        yield from ("", f"verified against numbers of {source}:")
+        for row in held:
+            where = "" if row["shipped"] else " (file not shipped)"
+            yield f"{_INDENT}{row['file'].removesuffix('.safetensors')}{where}: {row['part']}"
+            yield (
+                f"{_INDENT * 3}{row['tensors']} tensors in {row['dtype']}, largest error {row['largest_error']:.1e}, "
+                f"limit {row['limit']:.0e}"
+            )
+
+
+def _layers(entry: dict[str, Any]) -> Iterator[str]:
+    if "layers" in entry:
+        yield from ("", f"layers of {entry['default_variant']}, bottom to top:")
+    for layer in entry.get("layers", ()):
+        within = f" with {layer['transition']}" if layer["transition"] else ""
+        parts = {"keeps": layer.get("states"), "carries": layer["carries"], "slots": layer["slots"]}
+        told = "; ".join(f"{title} {', '.join(names)}" for title, names in parts.items() if names)
+        yield from _wrapped(f"{layer['layer']} {layer['cell']}{within}, width {layer['width']}: {told}", _INDENT)
+
+
 def _variants(entry: dict[str, Any]) -> Iterator[str]:
     for name, variant in entry.get("variants", {}).items():
         default = " (default)" if name == entry["default_variant"] else ""
-        yield from ("", f"variant {name}{default}: {variant['difference']}".rstrip(": "))
+        yield from ("", *_wrapped(f"variant {name}{default}: {variant['difference']}".rstrip(": ")))
         yield from _dumped(variant["model"])
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from stkit.errors import CheckpointError, StkitError
 from stkit.interop.layout import Place, Places, theirs_of, values_of
 from stkit.interop.weights import Weights, listed
-from stkit.stacks.build import build_forecaster, model_config
+from stkit.recipe.alone import model_config
+from stkit.stacks.build import build_forecaster
 from stkit.stacks.forecaster import Forecaster
 from stkit.stacks.rollout import NextFrame
 

@@ -5,7 +5,7 @@ Axes: ``H`` height, ``W`` width of the data's grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,14 +16,12 @@ from stkit.cells.attachment import Attachment, AttachmentSite
 from stkit.cells.base import Cell, CellSite, HeadSite, NormSite, Transition, TransitionSite
 from stkit.plugin.config import ComponentConfig
 from stkit.plugin.manager import plugins
-from stkit.recipe.compose import Layer, assemble
+from stkit.recipe.alone import model_config
 from stkit.recipe.places import Standing
 from stkit.recipe.plan import NodePlan, plan, plan_forecaster
-from stkit.recipe.problem import refusal, refuse
+from stkit.recipe.problem import refusal
 from stkit.recipe.sections.model import EncoderForecaster as EncoderForecasterConfig
 from stkit.recipe.sections.model import ModelConfig
-from stkit.recipe.shape import check_model
-from stkit.recipe.tree import Mark, Source, node_from
 from stkit.stacks.forecaster import Forecaster
 from stkit.stacks.nonstationary import NonStationary, NonStationarySite
 from stkit.stacks.rollout import EncoderForecaster, NextFrame, Rollout
@@ -111,18 +109,6 @@ def build_forecaster(
         patch=model.patch,
         nonstationary=builder.nonstationary(model.nonstationary, in_channels - known_channels, grid),
     )
-
-
-def model_config(values: Mapping[str, Any]) -> ModelConfig:
-    """A recipe's ``model`` section from plain values, with what its architecture says underneath.
-
-    Raises:
-        RecipeError: with everything that is wrong.
-    """
-    source = Source("python", is_file=False)
-    composed = assemble("model", [Layer(source, node_from({"model": dict(values)}, Mark(source)))])
-    refuse(composed.problems)
-    return check_model(composed.tree)
 
 
 class _Builder:

@@ -19,7 +19,6 @@ from torch.func import functional_call
 
 from stkit.testing import _drive as drive
 from stkit.testing import _graph as graph
-from stkit.testing import _graph as graph
 from stkit.testing.stack_under_test import StackUnderTest
 from stkit.testing.strategies import STACK_SETTINGS, Case, cases, seeds, tensor
 

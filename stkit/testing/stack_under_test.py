@@ -14,8 +14,9 @@ from torch import Tensor
 from stkit.errors import StkitError
 from stkit.plugin.manager import plugins
 from stkit.plugin.specs import StackSpec
+from stkit.recipe.alone import model_config
 from stkit.recipe.sections.model import ModelConfig
-from stkit.stacks.build import build_forecaster, model_config
+from stkit.stacks.build import build_forecaster
 from stkit.stacks.forecaster import Forecaster
 from stkit.testing import _drive as drive
 from stkit.testing._contract import Contract

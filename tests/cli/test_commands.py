@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from stkit.cli.commands.list import TITLES
+from stkit.cli.describe import describe_all
+from stkit.cli.info_text import as_text
 from stkit.cli.main import run
 from stkit.plugin.manager import KINDS, plugins
+from stkit.recipe import load
 
 from ..fake_site import FakeSite, cell
 
@@ -239,7 +242,7 @@ def test_the_bash_script_is_bash(capsys: Capture) -> None:
 
 
 def test_info_of_an_architecture(capsys: Capture) -> None:
-    out = text(capsys, "info", "predrnn")
+    out = text(capsys, "info", "predrnn", "--no-build")
     for shown in (
         "architecture of plugin predrnn",
         "paper: ",
@@ -248,23 +251,64 @@ def test_info_of_an_architecture(capsys: Capture) -> None:
         "variant paper",
     ):
         assert shown in out
-    (found,) = data(capsys, "info", "predrnn")
+    (found,) = describe_all("predrnn", "stacks", count=False)
     assert found["default_variant"] == "standard"
     assert set(found["variants"]) >= {"standard", "official", "paper"}
     assert all(variant["difference"] for variant in found["variants"].values())
     assert found["variants"]["standard"]["model"]["cell"]["name"] == "st_lstm"
     assert found["paper"]["year"] == 2017
     assert "predrnn-sst" in found["used_by"]
-    assert (
-        found["parameters"]["predrnn-sst"]
-        == data(capsys, "validate", "predrnn-sst", "--dry-run")["dry_run"]["parameters"]
-    )
     (unbuilt,) = data(capsys, "info", "predrnn", "--no-build")
-    assert "parameters" not in unbuilt
+    assert unbuilt["verified"] == found["verified"]
+    assert "states" not in unbuilt["layers"][0]
+
+
+def test_info_counts_at_the_shipped_recipes(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = "mim-mnist-small"  # to build the published sizes takes a while
+    monkeypatch.setattr("stkit.cli.describe._loaded_recipes", lambda: iter([(small, load(small))]))
+    (found,) = data(capsys, "info", "mim_star")
+    assert found["used_by"] == []
+    assert found["parameters"] == found["flops_per_window"] == {}
+    architecture, module = data(capsys, "info", "mim")
+    counted = data(capsys, "validate", small, "--dry-run")["dry_run"]
+    for entry in (architecture, module):
+        for key in ("parameters", "flops_per_window"):
+            assert entry[key] == {small: counted[key]}
+        (line,) = [line.split() for line in as_text(entry).splitlines() if line.startswith(f"  {small} ")]
+        assert line == [small, f"{counted['parameters']:,}", f"{counted['flops_per_window'] / 1e9:,.2f}"]
+
+
+ARCHITECTURES = ("convlstm", "predrnn", "predrnnpp", "mim", "mim_star", "e3d_lstm")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_info_tells_what_was_verified_against_which_code(capsys: Capture, name: str) -> None:
+    (found, *_) = data(capsys, "info", name, "--kind", "stacks", "--no-build")
+    assert found["paper"]["reference_code"]
+    assert found["variants"].keys() == {key for key, variant in found["variants"].items() if variant["difference"]}
+    rows = found["verified"]
+    assert {row["shipped"] for row in rows} >= {True}
+    assert all(row["tensors"] > 0 and row["largest_error"] <= row["limit"] == 1e-9 for row in rows)
+    out = text(capsys, "info", name, "--kind", "stacks", "--no-build")
+    for row in rows:
+        assert f"verified against numbers of {row['repository']} at {row['commit']}:" in out
+        assert f"{row['tensors']} tensors in {row['dtype']}, largest error {row['largest_error']:.1e}, limit" in out
+
+
+def test_info_tells_the_layers_of_an_architecture(capsys: Capture) -> None:
+    (found,) = describe_all("mim", "stacks", count=False)
+    bottom, second, third, _ = found["layers"]
+    assert (bottom["cell"], bottom["transition"], bottom["states"]) == ("st_lstm", None, ["h", "c"])
+    assert second["transition"] == "mim"
+    assert {"transition.N", "transition.S", "transition.x"} < set(second["states"])
+    assert "transition.x" not in third["states"], "it reads D of the layer below"
+    assert second["carries"] == ["D", "m"]
+    (module,) = describe_all("mim", "modules", count=False)
+    assert {"N", "S", "D", "seen"} <= set(module["states"])
 
 
 def test_info_of_a_cell(capsys: Capture) -> None:
-    (found,) = data(capsys, "info", "predrnn/st_lstm")
+    (found,) = describe_all("predrnn/st_lstm", "cells", count=False)
     assert found["states"] == ["h", "c"]
     assert found["carries"] == ["m"]
     assert found["slots"] == ["transition"]
@@ -275,7 +319,9 @@ def test_info_of_a_cell(capsys: Capture) -> None:
         "default": "5",
         "doc": "Side of the kernels, in cells.",
     }
-    assert "states: h, c" in text(capsys, "info", "st_lstm")
+    assert "predrnn-sst" in found["used_by"]
+    out = text(capsys, "info", "openstl_0_3_conv_lstm")
+    assert "states: h\n" in out
 
 
 def test_info_of_a_recipe(capsys: Capture) -> None:

@@ -62,6 +62,19 @@ def test_every_section_and_command_is_in_the_reference(reference):
     assert [name for name in SUMMARIES if f"## `stkit {name}`" not in commands] == []
 
 
+def test_every_record_of_parity_is_on_its_page():
+    text = module(DOCS / "_ext" / "parity_text.py")
+    page = (DOCS / "cells" / "parity.md").read_text(encoding="utf-8")
+    records = text.records()
+    assert {"convlstm", "predrnn", "predrnnpp", "e3d_lstm", "mim", "stkit"} <= set(records)
+    for plugin, rows in records.items():
+        assert f"```{{parity}} {plugin}\n" in page
+        table = "\n".join(text.parity_table(plugin))
+        for row in rows:
+            assert row.file.removesuffix(".safetensors") in table
+            assert f"| {row.tensors} | {row.largest_error:.1e} |" in table
+
+
 def test_tables_of_results_are_those_of_the_records(capsys):
     tables = module(DOCS / "tables.py")
     records = tables.load_records()
