@@ -1,8 +1,8 @@
 """How many forget gates are saturated, by layer and step.
 
 Memory In Memory (Wang et al. 2019, section 1) finds that about 80 % of PredRNN's forget gates are saturated over all
-time stamps on radar maps, and concludes that the memory hardly changes. Its text gives no bounds; those of Karpathy et
-al. 2015 (arXiv:1506.02078, section 4.2) are taken here unless others are asked for: below 0.1 and above 0.9.
+time stamps on radar maps, and concludes that the memory hardly changes. No bounds stand there; those of Karpathy et
+al. 2015 (arXiv:1506.02078) are taken here unless others are asked for: below 0.1 and above 0.9.
 """
 
 from __future__ import annotations

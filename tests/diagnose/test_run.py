@@ -62,7 +62,7 @@ def diagnosed(predrnn, tmp_path_factory):
     shutil.copytree(predrnn.path, path)
     with contextlib.redirect_stdout(io.StringIO()) as told:
         assert stkit(["diagnose", str(path), "--windows", "2"]) == 0
-    return RunDirectory(path), told.getvalue()
+    return RunDirectory(path), " ".join(told.getvalue().split())
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Literal
 
 import rich_click as click
 
-from stkit.cli.output import json_option, print_json
+from stkit.cli.output import json_option, print_json, print_table
 
 
 @click.command()
@@ -81,6 +81,5 @@ def command(
         print_json(written)
         return
     click.echo(f"{written['looked_at']}\n")
-    for finding in written["findings"]:
-        click.echo(f"{finding['about']:<13} {finding['text']}")
+    print_table(["about", "what was seen"], [[finding["about"], finding["text"]] for finding in written["findings"]])
     click.echo(f"\ndiagnosis  {path}" + ("" if report is None else f"\nreport     {report}"))

@@ -36,7 +36,7 @@ def draw_gates(folder: Path, found: Diagnosis) -> Drawn | None:
             f"Share of each layer's forget gates below {found.bounds.below:g} or above {found.bounds.above:g}, over "
             f"channels, cells with a value and windows. A gate near 1 passes its memory on as it is, one near 0 drops "
             f"it. Lines near the top mean that the memory's rule hardly depends on the field; the dotted line is the "
-            f"MIM paper's figure for PredRNN on radar maps ({percent(CLAIM)}), whose bounds it does not give."
+            f"MIM paper's figure for PredRNN on radar maps ({percent(CLAIM)}), given there without bounds."
         ),
     )
 
