@@ -19,6 +19,7 @@ from stkit.advise.season import Season, Split
 from stkit.advise.series import Sample
 from stkit.advise.stationarity import Findings
 from stkit.data.calendar import is_monthly, typical_step
+from stkit.evaluate.comparison.blocks import FEWEST_BLOCKS
 from stkit.evaluate.words import percent, steps_text
 
 SEEDS, BUDGET_SECONDS = 3, 300
@@ -29,7 +30,6 @@ _MOSTLY = 0.5
 _A_SEASON = 0.1
 """Share of the variance from which on a season is worth taking out."""
 _TEST_SHARE = 0.15
-_FEWEST_WINDOWS = 5
 _LONGEST_INPUT, _LONGEST_HORIZON, _INPUT_FOR_A_TREND = 24, 12, 12
 _OWN_RECIPE = {"sst_ostia": "predrnn-sst", "wind_navy": "predrnn-wind", "synthetic_field": "synthetic"}
 """Data sets that a shipped recipe is about."""
@@ -111,8 +111,7 @@ def suggest(
     command = [
         f"stkit ablate {recipe}",
         *(shlex.quote(text) for text in (*about_data, *overrides)),
-        f"--grid attention={','.join(attention)}",
-        f"--grid nonstationary={','.join(modules)}",
+        f"--grid attention={','.join(attention)} nonstationary={','.join(modules)}",
         f"--seeds {SEEDS} --budget {BUDGET_SECONDS}s",
     ]
     return Suggestion(
@@ -190,9 +189,9 @@ def _modules(findings: Findings, reasons: list[str]) -> tuple[str, ...]:
 
 
 def _lengths(sample: Sample, memory: Memory, trend: bool, reasons: list[str], unit: str) -> tuple[int, int]:
-    """Input steps and horizon: what the memory asks for, as far as the test part has room for several windows."""
+    """Input steps and horizon: what the memory asks for, as far as the test part has windows for a verdict."""
     room = int(_TEST_SHARE * (sample.steps - 2))
-    most = max(2, min(room - 1, max(4, room // _FEWEST_WINDOWS)))
+    most = max(2, min(room - 1, max(4, (room + 1) // (FEWEST_BLOCKS + 1))))
     lasting = _LONGEST_HORIZON if memory.overall_folding is None else int(np.ceil(2 * memory.overall_folding))
     horizon = max(1, min(lasting, _LONGEST_HORIZON, most // 2))
     wanted = max(memory.direct_lags + 1, _INPUT_FOR_A_TREND if trend else 2)
@@ -202,13 +201,14 @@ def _lengths(sample: Sample, memory: Memory, trend: bool, reasons: list[str], un
         words.append(f"a trend shows in {_INPUT_FOR_A_TREND} steps or so")
     short = f"; {wanted} would leave too few windows in a test part of 15 %" if input_steps < wanted else ""
     reasons.append(f"{', '.join(words)}: {input_steps} input steps, {horizon} to forecast{short}.")
-    windows = room // (input_steps + horizon)
-    if windows < _FEWEST_WINDOWS:
-        needed = int(np.ceil(_FEWEST_WINDOWS * (input_steps + horizon) / _TEST_SHARE)) + 2
-        count = "1 window" if windows == 1 else f"{windows} windows"
+    block = input_steps + horizon
+    windows = room - block + 1
+    if windows < FEWEST_BLOCKS * block:
+        needed = int(np.ceil(((FEWEST_BLOCKS + 1) * block - 1) / _TEST_SHARE)) + 2
         reasons.append(
-            f"A test part of 15 % has room for {count} without a common step, and five are the least for a verdict: "
-            f"the record has {sample.steps} steps and would need about {needed}."
+            f"A test part of 15 % has {windows} windows, and a verdict needs {FEWEST_BLOCKS * block} "
+            f"({FEWEST_BLOCKS} blocks of input and forecast): the record has {sample.steps} steps and would need about "
+            f"{needed}. Until then the ablation shows scores and ranks nothing."
         )
     return input_steps, horizon
 
