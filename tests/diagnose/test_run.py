@@ -157,6 +157,13 @@ def test_attention_on_several_places(make_run, tmp_path, drawn_once):
     assert told.startswith("The 9 attentions look at ")
 
 
+@pytest.mark.parametrize("name", ["differencing", "reversible_norm", "trend_season"])
+def test_a_module_for_fields_that_are_not_stationary(name, make_run):
+    found, _ = diagnose(make_run("predrnn", model={"nonstationary": name}, data={"departure_from": "none"}), windows=1)
+    assert all(norm > 0 for norm in found.gradients[0].norms)
+    assert len(found.gates) == 4
+
+
 def test_attention_inside_mim(make_run):
     run = make_run("mim", model={"attention": {"d": {"name": "windowed_attention", "window": 2}}})
     found, _ = diagnose(run, windows=1)
