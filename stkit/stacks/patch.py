@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -78,10 +77,3 @@ class Patches:
             return folded
         # Less than no padding, not a slice: an exported graph would hold only where a slice cuts as much.
         return F.pad(unfold(folded, self.patch), (0, -self.pad_width, 0, -self.pad_height))
-
-    def blank(self, folded: Fields) -> Fields:
-        """``folded`` with zeros in the padding, as :meth:`fold` would have left it."""
-        if self.patch == 1:
-            return folded
-        pads = torch.compiler.is_exporting() or self.pad_height or self.pad_width  # an exported graph is for any grid
-        return self.fold(self.unfold(folded)) if pads else folded

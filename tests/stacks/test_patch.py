@@ -41,13 +41,6 @@ def test_any_grid_is_padded_with_zeros_and_cut_back(seed: int, patch: int, heigh
     assert unfold(folded, patch).sum() == pytest.approx(fields.sum().item(), abs=1e-4)
 
 
-@given(seed=seeds(), patch=patches, height=sides, width=sides)
-def test_blank_makes_the_padding_as_fold_leaves_it(seed: int, patch: int, height: int, width: int) -> None:
-    whole = Patches(patch, height, width)
-    folded = tensor(seed, 2, 3 * patch**2, *whole.grid)
-    assert torch.equal(whole.blank(folded), whole.fold(whole.unfold(folded)))
-
-
 def test_what_does_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="2 x 2 cells do not divide a grid of 3 x 4"):
         fold(torch.zeros(1, 3, 4), 2)
