@@ -154,10 +154,7 @@ def runs_table(records: Mapping[str, Record], names: str) -> Iterator[str]:
         yield "No run is recorded yet."
         return
     metrics = next(iter(chosen.values()))["scores"]["metrics"]
-    labels = [
-        f"{about['label']} ({'higher' if about['better'] == 'higher' else 'lower'} is better)"
-        for about in metrics.values()
-    ]
+    labels = [f"{about['label']} {'↑' if about['better'] == 'higher' else '↓'}" for about in metrics.values()]
     yield "| recipe | parameters | steps | run time | " + " | ".join(labels) + " |"
     yield "|---|---:|---:|---:|" + "---:|" * len(labels)
     for name, record in chosen.items():

@@ -50,7 +50,7 @@ def draw(latex: str) -> Piece:
     """
     for pattern, by in REPLACED:
         latex = pattern.sub(by, latex)
-    latex = latex.strip()
+    latex = " ".join(latex.split())  # mathtext knows no line breaks
     if not latex:
         return Piece("", 0.0, 0.0, 0.0)
     path = TextPath((0, 0), f"${latex}$", size=SIZE, prop=FONT)
