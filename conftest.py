@@ -19,7 +19,10 @@ CHECKED = [
     "stkit.modules",
     "stkit.stacks",
     "stkit_convlstm",
+    "stkit_e3d_lstm",
+    "stkit_mim",
     "stkit_predrnn",
+    "stkit_predrnnpp",
 ]
 """Modules whose annotations beartype holds against what they are called with."""
 

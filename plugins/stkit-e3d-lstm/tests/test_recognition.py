@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 import torch
 from stkit_e3d_lstm.config import RecognitionConfig
 from stkit_e3d_lstm.recognition import PredictionWeight, RecognitionLoss, directions
-from torch import Tensor
+from torch import Tensor, nn
 
 import stkit
 from stkit.plugin.manager import plugins
 from stkit.stacks import Forecaster
+from stkit.train.callbacks import CallbackContext
 from stkit.train.losses import L1L2, LossSite
 
 
@@ -29,6 +31,13 @@ def small(*widths: int) -> Forecaster:
         cell={"kernel": [2, 3, 3]},
         transition={"tau": 1, "region": 4},
     )
+
+
+def training(loss: nn.Module, step: int = 0) -> CallbackContext:
+    """What a callback sees of a training with this loss."""
+    recipe: Any = None
+    objective: Any = SimpleNamespace(loss=loss)
+    return CallbackContext(recipe, Path(), objective, is_main=True, step=step)
 
 
 def moving(down: int, right: int, steps: int = 4) -> Tensor:
@@ -64,7 +73,7 @@ def test_the_weight_of_the_prediction_falls_to_its_floor() -> None:
     loss = built(start=1.0, decrease_per_step=0.25, floor=0.3)
     told = []
     for step in (0, 1, 2, 3, 4, 1000):
-        PredictionWeight().on_step(SimpleNamespace(objective=SimpleNamespace(loss=loss), step=step))  # type: ignore[arg-type]
+        PredictionWeight().on_step(training(loss, step))
         told.append(loss.prediction_weight)
     assert told == [1.0, 0.75, 0.5, 0.3, 0.3, 0.3]
 
@@ -131,7 +140,7 @@ def test_a_loss_that_does_not_know_the_step_says_what_to_do() -> None:
 
 def test_other_losses_and_cells_are_told() -> None:
     with pytest.raises(ValueError, match="belongs to the loss 'recognition'"):
-        PredictionWeight().on_start(SimpleNamespace(objective=SimpleNamespace(loss=L1L2()), step=0))  # type: ignore[arg-type]
+        PredictionWeight().on_start(training(L1L2()))
     with pytest.raises(ValueError, match="must be an e3d_lstm"):
         built().recognise([({},)])
 

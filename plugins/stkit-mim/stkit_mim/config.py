@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -37,7 +37,7 @@ class MIMConfig(ModuleConfig):
     ``1/sqrt(fan_in)``."""
 
     @model_validator(mode="after")
-    def _peepholes_belong_to_the_released_recurrence(self) -> Self:
+    def _peepholes_belong_to_the_released_recurrence(self) -> MIMConfig:
         if self.recurrence == "paper" and self.peephole not in (None, "none"):
             raise ValueError(
                 f"the paper's recurrence has no peepholes: leave out 'peephole: {self.peephole}', or say "
