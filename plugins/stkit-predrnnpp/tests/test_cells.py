@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from stkit_predrnnpp.causal_lstm import CausalLSTM
-from stkit_predrnnpp.config import CausalLSTMConfig
+from stkit_predrnnpp.config import CausalLSTMConfig, GHUConfig
 from stkit_predrnnpp.ghu import GHU
 from torch import Tensor
 
 import stkit
+from stkit.api import CellConfig
 from stkit.errors import UsageError
 from stkit.plugin.manager import plugins
 from stkit.stacks import Stack
@@ -146,9 +147,8 @@ def test_the_released_start(cell: str) -> None:
     assert not any(p.any() for name, p in node.named_parameters() if "biases" in name and "reduced" not in name)
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
+OPTIONS: dict[str, list[dict[str, object]]] = {
+    "causal_lstm": [
         {"kernel": 1},
         {"bias": False},
         {"bias": True},
@@ -161,22 +161,31 @@ def test_the_released_start(cell: str) -> None:
         {"memory_kernel": 1},
         {"initial_range": 0.001},
     ],
-    ids=str,
-)
-def test_every_option_changes_the_numbers(other: dict[str, object]) -> None:
-    def forecast(cell: dict[str, object]) -> Tensor:
+    "ghu": [
+        {"kernel": 1},
+        {"bias": False},
+        {"bias": True},
+        {"norm": {"name": "channel"}},
+        {"initial_range": 0.001},
+    ],
+}
+
+
+@pytest.mark.parametrize(("cell", "other"), [(cell, other) for cell in OPTIONS for other in OPTIONS[cell]], ids=str)
+def test_every_option_changes_the_numbers(cell: str, other: dict[str, object]) -> None:
+    def forecast(values: dict[str, object]) -> Tensor:
         torch.manual_seed(0)
-        model = stkit.build("predrnnpp", in_channels=2, layers=[3, 3], cell={"norm": None, "kernel": 3, **cell})
+        middle = {"width": 3, "cell": {"name": cell, "norm": None, "kernel": 3, **values}}
+        model = stkit.build("predrnnpp", in_channels=2, layers=[3, middle], cell={"norm": None, "kernel": 3})
         return model(FRAMES.float(), 2)
 
     assert not torch.allclose(forecast(other), forecast({}), atol=1e-7)
 
 
-def test_the_options_above_are_all_there_are() -> None:
-    assert set(CausalLSTMConfig.model_fields) == {"name", "kernel", "bias", "forget_bias", "norm", *PAPER} | {
-        "gates_read",
-        "initial_range",
-    }
+@pytest.mark.parametrize("config", [CausalLSTMConfig, GHUConfig])
+def test_the_options_above_are_all_there_are(config: type[CellConfig]) -> None:
+    name = "ghu" if config is GHUConfig else "causal_lstm"
+    assert {field for other in OPTIONS[name] for field in other} == config.model_fields.keys() - {"name"}
 
 
 def test_variants_are_explained() -> None:
