@@ -22,6 +22,7 @@ SUMMARIES = {
     "predict": "Forecast from a file with a trained run",
     "diagnose": "See inside a trained run: gates, gradients, attention, stationarity",
     "report": "Write a run's report again",
+    "ablate": "Run a grid of recipes at equal budget, and tell what makes a difference",
     "compare": "Compare finished runs: better, not distinguishable or worse",
     "import": "Make a run of weights from a reference implementation",
     "runs": "List the runs of a folder",
@@ -44,8 +45,9 @@ click.rich_click.COMMAND_GROUPS = {
     "stkit": [
         {
             "name": "Train and score",
-            "commands": ["recipe", "resume", "eval", "predict", "diagnose", "report", "compare", "import", "runs"],
+            "commands": ["recipe", "resume", "eval", "predict", "diagnose", "report", "import", "runs"],
         },
+        {"name": "Compare", "commands": ["ablate", "compare"]},
         {"name": "Choose and check", "commands": ["list", "info", "validate", "advise", "schema", "cp"]},
         {"name": "This installation", "commands": ["plugins", "new-plugin", "doctor", "completion"]},
     ]
