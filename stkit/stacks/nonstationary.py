@@ -41,7 +41,7 @@ class NonStationary(nn.Module):
     network that says zero says the module's own naive forecast.
 
     What it knows of a sequence is in the memory alone, which is handed from step to step as the state of a cell: the
-    same tensors by the same names at every step, their first axis the batch. Levels and scales come from the frames
+    same tensors by the same names at every step, their first axis the batch. Statistics and fits come from the frames
     that were shown, never from forecasts or from frames to come, and each cell's missing values are left out.
 
     Attributes:
