@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from stkit.plugin.config import CarryPort, CellConfig, HeadConfig, ModuleConfig, axes
+from stkit.plugin.manager import plugins
 from stkit.recipe.places import (
     LayerPlaces,
     Standing,
@@ -201,6 +202,19 @@ def _label(node: NodePlan) -> str:
     return f"layer {node.layer} ({node.cell.name})"
 
 
+def _makers_of_depth() -> str:
+    """Which of the installed cells can stand below, as a hint."""
+    made = []
+    for spec in plugins().specs("cells"):
+        try:
+            config = spec.load_config()(name=spec.name)
+        except Exception:  # third-party code; a field without a default, or a plugin at fault
+            continue
+        if config.output_depth and not config.input_depth:
+            made.append(repr(spec.name))
+    return f"; a layer below makes the depth: {' or '.join(sorted(made))}" if made else ""
+
+
 def _depth_problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator[tuple[Path, str]]:
     """Fields ``B C H W`` and ``B C D H W`` do not mix: layers, transitions and the head say which they take."""
     arriving, giver = 0, "frames are"
@@ -208,7 +222,8 @@ def _depth_problems(model: ModelConfig, nodes: tuple[NodePlan, ...]) -> Iterator
         here: Path = ("model", "layers", node.layer - 1)
         needed = node.cell.input_depth
         if node.in_channels and needed != arriving:
-            yield here, f"{_label(node)} takes {axes(needed)}, but {giver} {axes(arriving)}"
+            hint = "" if arriving else _makers_of_depth()
+            yield here, f"{_label(node)} takes {axes(needed)}, but {giver} {axes(arriving)}{hint}"
         arriving, giver = node.cell.output_depth, f"{_label(node)} hands up"
         if node.transition is not None and arriving and not node.transition.takes_depth:
             yield (

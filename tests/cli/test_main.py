@@ -87,6 +87,19 @@ USAGE = {
     "validate nowhere.yaml": "error: there is no file 'nowhere.yaml'; ",
     "validate predrnn-sst train.stepps=3": "error: override 'train.stepps=3': train.stepps: there is no such key; did "
     "you mean 'steps'?\n",
+    "validate predrnn-sst model.name=mim model.layers=[8,8,12,8]": "error: override 'model.layers=[8,8,12,8]': "
+    "model.layers.2: layer 3 (st_lstm) needs the carried memory 'm' with 12 channels, but layer 2 hands on 8; give the "
+    "layers equal widths\n",
+    "validate predrnn-sst model.layers=[8,12]": "error: override 'model.layers=[8,12]': model.layers.0: layer 1 "
+    "(st_lstm) needs the carried memory 'm' with 8 channels, but layer 2 hands on 12 (the memory returns from the top "
+    "layer to the bottom one); give the layers equal widths\n",
+    "validate predrnn-sst model.name=e3d_lstm model.transition.tau=0": "error: override 'model.transition.tau=0': "
+    "model.transition.tau: should be at least 1; received 0\n",
+    "validate predrnn-sst model.variant=offical": "error: override 'model.variant=offical': model.variant: the "
+    "architecture 'predrnn' has no variant 'offical'; did you mean 'official'?\n",
+    "validate predrnn-sst model.name=e3d_lstm model.layers=[8,8]": "error: override 'model.layers=[8,8]': "
+    "model.layers.0: layer 1 (e3d_lstm) takes B C 2 H W, but frames are B C H W; a layer below makes the depth: "
+    "'frame_window'\n",
     "cp zzz": "error: no recipe is called 'zzz'; known: ",
     "cp predrnn-sst+netcdf": "error: 'predrnn-sst+netcdf' is a composition of 2 recipes; copy one of them\n",
     "cp predrnn-sst no/such/a.yaml": "error: no/such/a.yaml cannot be written: No such file or directory\n",

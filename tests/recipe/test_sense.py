@@ -256,7 +256,10 @@ LIFT, DEEP = layer(4, cell=Lift(name="lift")), layer(4, cell=Deep(name="deep"))
 
 def test_fields_with_a_depth() -> None:
     plan(model(LIFT, DEEP, DEEP, head=Flatten(name="flatten")), 1)
-    assert refused(model(DEEP), 1) == "model.layers.0: layer 1 (deep) takes B C 2 H W, but frames are B C H W"
+    assert refused(model(DEEP), 1) == (
+        "model.layers.0: layer 1 (deep) takes B C 2 H W, but frames are B C H W; a layer below makes the depth: "
+        "'frame_window'"
+    )
     assert refused(model(LIFT, 4), 1) == (
         "model.layers.1: layer 2 (zigzag) takes B C H W, but layer 1 (lift) hands up B C 2 H W"
     )
