@@ -33,9 +33,17 @@ for _spec in plugins().specs("stacks"):
         globals()[_class] = type(_class, (StackContract,), _values)
 
 
-def test_something_is_installed() -> None:
-    names = {spec.name for spec in plugins().specs("cells")}
-    assert {"conv_lstm", "st_lstm"} <= names
+def test_the_five_papers_are_under_contract_in_every_variant() -> None:
+    cells = {spec.name for spec in plugins().specs("cells")}
+    assert {"conv_lstm", "st_lstm", "causal_lstm", "ghu", "e3d_lstm", "frame_window"} <= cells
+    variants = {spec.name: set(spec.variants) for spec in plugins().specs("stacks")}
+    for name in ("predrnn", "predrnnpp", "mim", "e3d_lstm"):
+        assert variants[name] >= {"standard", "official", "paper"}
+    for name in ("convlstm", "mim_star"):  # nobody released their code
+        assert variants[name] >= {"standard", "paper"}
+    for name, kept in variants.items():
+        for variant in kept:
+            assert _class_name("stack", plugins().resolve("stacks", name).qualified_name, variant) in globals()
 
 
 def test_no_exemption_is_left_over() -> None:
