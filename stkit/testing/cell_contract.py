@@ -228,6 +228,20 @@ class CellContract(CellUnderTest):
                 what = f"state['{cell.out_key}'] against y at step {step}"
                 self.require_equal("out-key", what, out.state[cell.out_key], out.y, 0)
 
+    def test_places_as_declared(self) -> None:
+        """Attention reads and writes them as it does the output."""
+        case, config = Case(2, 1, 5, 6, 0), self.cell_config()
+        cell = self.build(case.grid)
+        with self.obey("places-as-declared", "stepping"):
+            out = self.unroll(cell, self.inputs(cell, case), case).last
+        for place in config.places:
+            if place not in out.state:
+                found = f"'{place}' is declared, and the entries are {', '.join(sorted(out.state))}"
+                raise self.violation("places-as-declared", found)
+            if out.state[place].shape != out.y.shape:
+                found = f"'{place}' has shape {tuple(out.state[place].shape)}, y has {tuple(out.y.shape)}"
+                raise self.violation("places-as-declared", found)
+
     @CONTRACT_SETTINGS
     @given(seed=seeds())
     def test_gradients(self, seed: int) -> None:

@@ -90,6 +90,12 @@ CELL_RULES = {
             "Set out_key to the entry that rises, and return the same tensor as y and in the state.",
         ),
         Rule(
+            "places-as-declared",
+            "every place for attention that the configuration declares is an entry of the state with the form of y.",
+            "List in places of the config class the entries of the state at which attention may stand, by their names: "
+            "places = ('h', 'c'). Without it there is one, 'h'.",
+        ),
+        Rule(
             "gradients",
             "every parameter gets a gradient from a sequence that starts at the initial state.",
             "Remove the parameter that nothing uses, or find out why its path is cut: a memory that is computed but "

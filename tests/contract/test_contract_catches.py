@@ -344,6 +344,37 @@ class RaisesAnotherEntry(Plain):
     out_key = "c"
 
 
+class CallsItAnotherName(Plain):
+    """The hidden state is called z, and the configuration does not say that attention may stand there, but at h."""
+
+    out_key = "z"
+
+    def initial_state(self, *size: Any, **to: Any) -> Tensors:
+        return _renamed(super().initial_state(*size, **to), "h", "z")
+
+    def step(self, x: Tensor | None, state: Tensors, carry: Tensors) -> StepOut:
+        out = super().step(x, _renamed(state, "z", "h"), carry)
+        return out._replace(state=_renamed(out.state, "h", "z"))
+
+
+class DeclaresAFormOfItsOwn(Plain):
+    """What is called h is no field of the layer's width."""
+
+    out_key = "y"
+
+    def initial_state(self, *size: Any, **to: Any) -> Tensors:
+        state = super().initial_state(*size, **to)
+        return {**_renamed(state, "h", "y"), "h": state["h"][:, :1].clone()}
+
+    def step(self, x: Tensor | None, state: Tensors, carry: Tensors) -> StepOut:
+        out = super().step(x, _renamed({**state, "h": state["y"]}, "y", "h"), carry)
+        return out._replace(state={**_renamed(out.state, "h", "y"), "h": out.y[:, :1]})
+
+
+def _renamed(state: Tensors, old: str, new: str) -> Tensors:
+    return {new if name == old else name: value for name, value in state.items()}
+
+
 class SharesAWeight(Plain):
     """Two names for one tensor."""
 
@@ -422,6 +453,8 @@ FAULTS: list[tuple[type[Plain], str]] = [
     (SwallowsTheCarry, "carry-as-declared"),
     (WritesUndeclared, "carry-as-declared"),
     (RaisesAnotherEntry, "out-key"),
+    (CallsItAnotherName, "places-as-declared"),
+    (DeclaresAFormOfItsOwn, "places-as-declared"),
     (SharesAWeight, "saves"),
     (TakesAnOptionAndIgnoresIt, "options-act"),
 ]
