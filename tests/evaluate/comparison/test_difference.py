@@ -51,7 +51,7 @@ def alike(
 )
 def test_what_is_equal_is_not_distinguishable_in_95_of_100(said: dict) -> None:
     rng, many = np.random.default_rng(7), 300
-    found = [paired(*alike(rng, **said), BLOCK, resamples=999).overall for _ in range(many)]
+    found = [paired(*alike(rng, **said), BLOCK, resamples=399).overall for _ in range(many)]
     same = sum(one.p is None or one.p > LEVEL for one in found)
     # The share of 300 draws at 95 % has a standard deviation of 1.26 %; three of them to either side.
     tolerance = 3 * math.sqrt(many * LEVEL * (1 - LEVEL))
@@ -63,11 +63,11 @@ def test_three_seeds_that_differ_much_are_not_taken_for_certain() -> None:
     """What resampling three seeds alone would get wrong: its interval covers the truth in 4 of 5 cases only."""
     rng, many = np.random.default_rng(8), 300
     pairs = [alike(rng, windows=60, phi=0.0, seeds=3, between=2.0, shared=0.0) for _ in range(many)]
-    same = sum(paired(*pair, BLOCK, resamples=999).overall.p > LEVEL for pair in pairs)
+    same = sum(paired(*pair, BLOCK, resamples=399).overall.p > LEVEL for pair in pairs)
     assert same >= 0.95 * many - 3 * math.sqrt(many * LEVEL * (1 - LEVEL))
     naive = 0
     for first, second in pairs:
-        scores = [np.mean(rng.choice(one.means[:, 0], (500, 3)), axis=1) for one in (first, second)]
+        scores = [np.mean(rng.choice(one.means[:, 0], (200, 3)), axis=1) for one in (first, second)]
         low, high = np.percentile(scores[0] - scores[1], [2.5, 97.5])
         naive += low <= 0 <= high
     assert naive < 0.9 * many
@@ -79,7 +79,7 @@ def test_a_difference_that_is_there_is_found() -> None:
     for _ in range(60):
         first, second = alike(rng, windows=120, phi=0.5, seeds=3, between=0.1, shared=0.3)
         better = Sample(first.loss - 0.8, first.weight)
-        words.append(paired(better, second, BLOCK, resamples=999).overall)
+        words.append(paired(better, second, BLOCK, resamples=399).overall)
     assert sum(one.p <= LEVEL and one.difference < 0 for one in words) >= 0.9 * len(words)
     assert all(one.p > LEVEL or one.difference < 0 for one in words), "never on the wrong side"
 

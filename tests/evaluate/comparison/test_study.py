@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stkit.errors import DataError
+from stkit.evaluate.comparison import study as studies
 from stkit.evaluate.comparison.group import Group
 from stkit.evaluate.comparison.study import Study, study
 from stkit.evaluate.comparison.tables import compared_tables, cost_table, scores_table
@@ -61,8 +62,10 @@ def test_holm_decides_the_words() -> None:
         assert not called or not (overall.low <= 0 <= overall.high)
 
 
-def test_a_set_of_equal_recipes_is_rarely_said_to_differ() -> None:
+def test_a_set_of_equal_recipes_is_rarely_said_to_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error of a family: at most 5 % of all sets of comparisons name a difference that is not there."""
+    monkeypatch.setattr(studies, "RESAMPLES", 499)
+    monkeypatch.setattr(studies, "_RESAMPLES_FOR_EACH", 100)
     rng, many, named = np.random.default_rng(5), 40, 0
     for _ in range(many):
         hard = weather(rng, 60, 1)
