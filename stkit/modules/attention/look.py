@@ -86,7 +86,7 @@ class Look(nn.Module):
 
     def ungrouped(self, groups: Tensor, like: Tensor) -> Tensor:
         """Undoes :meth:`grouped` for a field ``B D H W _`` as ``like``."""
-        return groups.reshape(*like.shape[:4], -1)
+        return groups.reshape(*like.shape[:4], groups.shape[-1])
 
     def allowed(self, seen: Tensor | None, like: Tensor) -> Tensor | None:
         """``G N``, which cells of a group may be seen, from ``seen`` ``B D H W 1``; None: all."""
@@ -151,14 +151,14 @@ class Windows(Look):
         behind = (rows * self.side - self.before - height, columns * self.side - self.before - width)
         field = F.pad(field, (0, 0, self.before, behind[1], self.before, behind[0]))
         cut = field.reshape(batch, depth, rows, self.side, columns, self.side, channels)
-        return cut.permute(0, 2, 4, 1, 3, 5, 6).reshape(batch * rows * columns, -1, channels)
+        return cut.permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5).flatten(0, 2)
 
     def ungrouped(self, groups: Tensor, like: Tensor) -> Tensor:
         """Undoes :meth:`grouped`."""
         batch, depth, height, width = like.shape[:4]
         rows, columns = self._windows(height, width)
-        cut = groups.reshape(batch, rows, columns, depth, self.side, self.side, -1)
-        field = cut.permute(0, 3, 1, 4, 2, 5, 6).reshape(batch, depth, rows * self.side, columns * self.side, -1)
+        cut = groups.reshape(batch, rows, columns, depth, self.side, self.side, groups.shape[-1])
+        field = cut.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3)  # -> B D rows y columns x C
         return field[:, :, self.before : self.before + height, self.before : self.before + width]
 
     def allowed(self, seen: Tensor | None, like: Tensor) -> Tensor | None:
@@ -196,7 +196,7 @@ class Windows(Look):
         return f"side={self.side}, before={self.before}, {super().extra_repr()}"
 
     def _windows(self, height: int, width: int) -> tuple[int, int]:
-        return math.ceil((height + self.before) / self.side), math.ceil((width + self.before) / self.side)
+        return -(-(height + self.before) // self.side), -(-(width + self.before) // self.side)
 
 
 class Rows(Look):
@@ -221,7 +221,7 @@ class Columns(Look):
     def ungrouped(self, groups: Tensor, like: Tensor) -> Tensor:
         """Undoes :meth:`grouped`."""
         batch, depth, height, width = like.shape[:4]
-        return groups.reshape(batch, depth, width, height, -1).transpose(2, 3)
+        return groups.reshape(batch, depth, width, height, groups.shape[-1]).transpose(2, 3)
 
     def reached(self, rows: Tensor, columns: Tensor, key_rows: Tensor, key_columns: Tensor) -> Tensor:
         """Those of the same column."""
