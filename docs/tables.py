@@ -22,7 +22,12 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
-PAGES = (ROOT / "README.md", ROOT / "recipes" / "README.md", ROOT / "docs" / "cells" / "small-runs.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "recipes" / "README.md",
+    ROOT / "docs" / "cells" / "small-runs.md",
+    ROOT / "docs" / "guides" / "attention.md",
+)
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 # fmt: off
@@ -186,11 +191,35 @@ def mean_scores(record: Record, forecast: str) -> str:
     return " | ".join("–" if None in values else f"{sum(values) / len(values):.3g}" for values in found.values())
 
 
+def attention_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]:
+    """What each form of attention takes at the highest, and how long a step takes, by the side of the grid."""
+    kept = json.loads((RECORDS / "attention" / "cost.json").read_text(encoding="utf-8"))
+    about, rows = kept["about"], kept["rows"]
+    sides = sorted({row["side"] for row in rows})
+    yield "| MiB, and seconds, of a step | " + " | ".join(f"{side} × {side}" for side in sides) + " |"
+    yield "|---|" + "---:|" * len(sides)
+    for form in dict.fromkeys(row["form"] for row in rows):
+        found = {row["side"]: row for row in rows if row["form"] == form}
+        cells = [f"{found[side]['mebibytes']:.0f}, {found[side]['milliseconds'] / 1000:.2g} s" for side in sides]
+        name, _, options = form.partition(", ")
+        yield f"| `{name}`{', ' + options if options else ''} | " + " | ".join(cells) + " |"
+    matrix = [f"{side**4 * 4 / 2**20:,.0f}" for side in sides]
+    yield "| *one matrix of scores, which none of them holds* | " + " | ".join(matrix) + " |"
+    yield ""
+    yield (
+        f"One step, forward and backward, of {about['channels']} channels and one sample in float32: memory beyond "
+        "inputs and parameters, and processor time on one core "
+        f"({about['processor']}, torch {about['torch'].split('+')[0]}, {about['date']}). Written from "
+        "`docs/records/attention/cost.json`, which `python benchmarks/attention.py --record` makes."
+    )
+
+
 TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "scores": scores_table,
     "index": index_table,
     "runs": runs_table,
     "recognition": recognition_line,
+    "attention": attention_table,
 }
 
 
