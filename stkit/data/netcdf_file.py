@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stkit.data import cf
 from stkit.data.calendar import Times, check_times
 from stkit.data.netcdf_config import NetcdfConfig
-from stkit.data.source import Axis, Grid, Variable
+from stkit.data.source import Axis, Grid, GridMapping, Variable
 from stkit.errors import DataError
 
 
@@ -136,7 +136,13 @@ def examine(path: Path, config: NetcdfConfig) -> FilePart:
             channels += _channels(array, dims, config, f"{path}: variable {name!r}")
         assert dims is not None, "names is never empty"
         array = dataset[names[0]]
-        grid = Grid(array.sizes[dims[1]], array.sizes[dims[2]], _axis("y", array, dims[1]), _axis("x", array, dims[2]))
+        grid = Grid(
+            array.sizes[dims[1]],
+            array.sizes[dims[2]],
+            _axis("y", array, dims[1]),
+            _axis("x", array, dims[2]),
+            _grid_mapping(dataset, array),
+        )
         return FilePart(
             path=path,
             channels=tuple(channels),
@@ -257,6 +263,14 @@ def _axis(role: cf.Role, array: Any, dim: str) -> Axis:
         units=str(coordinate.attrs.get("units", "")),
         standard_name=cf.standard_name(role, dim, coordinate.attrs),
     )
+
+
+def _grid_mapping(dataset: Any, array: Any) -> GridMapping | None:
+    """What the variable's ``grid_mapping`` names, where that is in the file and in the short form of one name."""
+    name = str(array.attrs.get("grid_mapping", array.encoding.get("grid_mapping", "")))
+    if name not in dataset.variables:
+        return None
+    return GridMapping(name, dict(dataset[name].attrs))
 
 
 def _times(array: Any, dim: str, path: Path, allow_gaps: bool) -> Times | None:

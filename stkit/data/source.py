@@ -6,10 +6,10 @@ Axes: ``T`` time, ``C`` variables, ``H`` rows, ``W`` columns. A missing value is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,13 @@ class Axis:
         return bool(np.abs(self.values - other.values).max() <= tolerance)
 
 
+class GridMapping(NamedTuple):
+    """The coordinate reference system of a grid, as a CF grid mapping variable says it."""
+
+    name: str
+    attributes: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Grid:
     """The horizontal grid: height and width, and where its rows and columns are."""
@@ -63,6 +70,8 @@ class Grid:
     width: int
     y: Axis = Axis("y")
     x: Axis = Axis("x")
+    mapping: GridMapping | None = None
+    """What the file says of the projection, to be handed on to forecasts; nothing here computes with it."""
 
     @property
     def shape(self) -> tuple[int, int]:

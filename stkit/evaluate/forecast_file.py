@@ -1,54 +1,30 @@
-"""Forecasts as CF-1.8 NetCDF, written batch by batch.
-
-Dimensions ``time`` (when the forecast starts: the time of its last known frame), ``lead_time``, and those of the grid.
-``valid_time(time, lead_time)`` says for when each field is. Cells without a value hold ``_FillValue``.
-"""
+"""Forecasts in a file, written batch by batch: CF NetCDF, or Zarr where the name ends in ``.zarr``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import importlib.util
+import shutil
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stkit.data.calendar import Times, is_monthly, is_yearly
-from stkit.data.source import Axis, Grid, Variable
+from stkit.errors import UsageError
+from stkit.evaluate.forecast_layout import FILL, Entry, Layout, entries, mean_name, spread_name
 from stkit.evaluate.whole_file import WholeFile
 from stkit.run.files import told_when_full
 
-FILL = np.float32(9.969209968386869e36)
-"""NetCDF's own default for float."""
+ZARR = ".zarr"
+"""How the name of a Zarr store ends."""
 
-_EPOCH = np.datetime64("1970-01-01T00:00:00", "ns")
-_SECOND = np.timedelta64(1, "s")
-_LEAD_UNITS = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a file of forecasts holds besides the fields."""
-
-    variables: tuple[Variable, ...]
-    grid: Grid
-    windows: int
-    """How many forecasts."""
-    leads: int
-    """Lead times of each."""
-    step: np.timedelta64 | None
-    """One time step; None where the record has no times."""
-    starts: Times | None
-    """``windows``: time of the last known frame; None where there are no times."""
-    valid: Times | None
-    """``windows leads``: times of the forecast frames."""
-    numbers: Sequence[int] | None = None
-    """``windows``: which sequence or step each starts from, where there are no times."""
+_CONVENTIONS = "CF-1.8"
 
 
 class ForecastFile(WholeFile):
-    """Writes forecasts, a few windows at a time.
+    """Writes forecasts as NetCDF, a few windows at a time. A cell without a value holds ``_FillValue``.
 
     Example:
         >>> with ForecastFile(path, layout, {"title": "..."}) as file:
@@ -57,134 +33,135 @@ class ForecastFile(WholeFile):
 
     def __init__(self, path: Path, layout: Layout, attributes: Mapping[str, str]) -> None:
         self.layout = layout
-        self.attributes = attributes
+        self.attributes = {"Conventions": _CONVENTIONS, **{name: text for name, text in attributes.items() if text}}
         super().__init__(path)
 
     def write(self, first: int, fields: NDArray[np.floating]) -> None:
-        """Write the forecasts ``first``, ``first + 1``, ... from ``B L C H W`` with NaN where there is no value."""
-        filled = np.where(np.isfinite(fields), fields, FILL).astype(np.float32)
+        """Write the forecasts ``first``, ``first + 1``, ... with NaN where there is no value.
+
+        Args:
+            first: number of the first of them.
+            fields: ``B L C H W``; ``M B L C H W`` where the layout has members.
+        """
+        layout = self.layout
+        for channel, variable in enumerate(layout.variables):
+            said = fields[..., channel, :, :]
+            self._put(variable.name, first, said)
+            if layout.statistics:
+                exact = said.astype(np.float64)
+                self._put(mean_name(variable), first, exact.mean(0))
+                self._put(spread_name(variable), first, exact.std(0, ddof=1))
+
+    def _put(self, name: str, first: int, said: NDArray[np.floating]) -> None:
+        """``.. B L H W`` in the place of the windows from ``first`` on."""
+        where: tuple[Any, ...] = (..., slice(first, first + said.shape[-4]), *(slice(None),) * 3)
+        if self.layout.by_valid_time:
+            where, said = (...,), said[..., 0, :, :, :]
         with told_when_full(self.path):
-            for channel, variable in enumerate(self.layout.variables):
-                self._file.variables[variable.name][first : first + len(fields)] = filled[:, :, channel]
+            self._variable(name)[where] = self._filled(said)
 
     def _define(self) -> None:
-        layout, file = self.layout, self._file
-        file.attrs["Conventions"] = "CF-1.8"
-        for name, text in self.attributes.items():
-            if text:
-                file.attrs[name] = text
-        start = "time" if layout.starts is not None else "window"
-        rows, columns = _axis_name(layout.grid.y, "latitude", "y"), _axis_name(layout.grid.x, "longitude", "x")
-        file.dimensions = {
-            start: layout.windows,
-            "lead_time": layout.leads,
-            rows: layout.grid.height,
-            columns: layout.grid.width,
-        }
-        self._define_start(start)
-        self._define_lead()
-        _define_axis(file, rows, layout.grid.y, "Y")
-        _define_axis(file, columns, layout.grid.x, "X")
-        coordinates = ["valid_time"] if layout.valid is not None else []
-        for variable in layout.variables:
-            shape = (1, 1, layout.grid.height, layout.grid.width)
-            field = file.create_variable(
-                variable.name,
-                (start, "lead_time", rows, columns),
-                np.float32,
+        self._begin()
+        for entry in entries(self.layout):
+            self._create(entry, tuple(self.layout.sizes[dim] for dim in entry.dims))
+
+    def _chunks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """One field."""
+        return (*(1,) * (len(shape) - 2), *shape[-2:])
+
+    def _begin(self) -> None:
+        self._file.attrs.update(self.attributes)
+        self._file.dimensions = self.layout.sizes
+
+    def _create(self, entry: Entry, shape: tuple[int, ...]) -> None:
+        if entry.values is not None:
+            variable = self._file.create_variable(entry.name, entry.dims, entry.dtype, data=entry.values)
+        else:
+            variable = self._file.create_variable(
+                entry.name,
+                entry.dims,
+                entry.dtype,
                 fillvalue=FILL,
-                chunks=shape,
+                chunks=self._chunks(shape),
                 compression="gzip",
                 compression_opts=4,
                 shuffle=True,
             )
-            field.attrs["units"] = variable.units
-            if variable.long_name:
-                field.attrs["long_name"] = variable.long_name
-            if variable.standard_name:
-                field.attrs["standard_name"] = variable.standard_name
-            if coordinates:
-                field.attrs["coordinates"] = " ".join(coordinates)
+        variable.attrs.update(entry.attributes)
 
-    def _define_start(self, name: str) -> None:
-        layout = self.layout
-        if layout.starts is None:
-            numbers = np.arange(layout.windows) if layout.numbers is None else np.asarray(layout.numbers)
-            window = self._file.create_variable(name, (name,), np.int64, data=numbers.astype(np.int64))
-            window.attrs.update({"units": "1", "long_name": "number of the window in the record"})
-            return
-        units, start = encode(layout.starts)
-        time = self._file.create_variable(name, (name,), np.int64, data=start)
-        time.attrs.update(
-            {
-                "standard_name": "forecast_reference_time",
-                "long_name": "start of the forecast: time of the last known frame",
-                "units": units,
-                "calendar": "standard",
-                "axis": "T",
-            }
+    def _variable(self, name: str) -> Any:
+        return self._file.variables[name]
+
+    def _filled(self, said: NDArray[np.floating]) -> NDArray[np.float32]:
+        return np.where(np.isfinite(said), said, FILL).astype(np.float32)
+
+
+class ForecastStore(ForecastFile):
+    """The same as a Zarr store (format 2 with consolidated metadata, which every reader of Zarr knows). NaN is missing.
+
+    Raises:
+        UsageError: zarr is not installed.
+    """
+
+    def __init__(self, path: Path, layout: Layout, attributes: Mapping[str, str]) -> None:
+        if importlib.util.find_spec("zarr") is None:
+            raise UsageError(f"-o {path}: writing Zarr needs zarr: pip install 'stkit-torch[zarr]', or name a .nc file")
+        super().__init__(path, layout, attributes)
+
+    def _open(self, path: Path) -> Any:
+        import zarr
+
+        return zarr.open_group(path, mode="w", zarr_format=2)
+
+    def _begin(self) -> None:
+        self._file.attrs.update(self.attributes)
+
+    def _create(self, entry: Entry, shape: tuple[int, ...]) -> None:
+        attributes = {name: _plain(value) for name, value in entry.attributes.items()}
+        array = self._file.create_array(
+            entry.name,
+            shape=shape,
+            chunks=(shape if entry.values is not None else self._chunks(shape)) or "auto",
+            dtype=np.dtype(entry.dtype),
+            fill_value=np.float32(np.nan) if entry.values is None else None,
+            attributes={"_ARRAY_DIMENSIONS": list(entry.dims), **attributes},
         )
-        if layout.valid is not None:
-            units, valid = encode(layout.valid)
-            target = self._file.create_variable("valid_time", (name, "lead_time"), np.int64, data=valid)
-            target.attrs.update(
-                {
-                    "standard_name": "time",
-                    "long_name": "time for which the forecast is",
-                    "units": units,
-                    "calendar": "standard",
-                }
-            )
+        if entry.values is not None:
+            array[...] = entry.values
 
-    def _define_lead(self) -> None:
-        count, units = lead_unit(self.layout.step)
-        lead = self._file.create_variable(
-            "lead_time", ("lead_time",), np.int32, data=count * np.arange(1, self.layout.leads + 1, dtype=np.int32)
-        )
-        lead.attrs.update(
-            {
-                "standard_name": "forecast_period",
-                "long_name": "time since the last known frame",
-                "units": units,
-            }
-        )
-        if units == "month":
-            lead.attrs["comment"] = "calendar months; valid_time has the exact times"
+    def _variable(self, name: str) -> Any:
+        return self._file[name]
 
+    def _filled(self, said: NDArray[np.floating]) -> NDArray[np.float32]:
+        return np.where(np.isfinite(said), said, np.nan).astype(np.float32)
 
-def lead_unit(step: np.timedelta64 | None) -> tuple[int, str]:
-    """One lead step as a whole number of a unit: ``(5, "minutes")``, ``(1, "month")``, ``(1, "1")`` without times."""
-    if step is None:
-        return 1, "1"
-    if is_monthly(step):
-        return 1, "month"
-    if is_yearly(step):
-        return 1, "year"
-    seconds = round(float(step / _SECOND))
-    return next((seconds // size, name) for name, size in _LEAD_UNITS if seconds % size == 0)
+    def _close(self) -> None:
+        import zarr
+
+        zarr.consolidate_metadata(self._file.store, zarr_format=2)
+
+    def _take_name(self) -> None:
+        replaced = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.old")
+        there = self.path.exists()
+        if there:
+            self.path.rename(replaced)
+        self._temporary.rename(self.path)
+        if there:
+            shutil.rmtree(replaced, ignore_errors=True)
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
-def encode(times: Times) -> tuple[str, NDArray[np.int64]]:
-    """Whole days since 1970 where that is exact, else seconds."""
-    seconds = (times.astype("datetime64[ns]") - _EPOCH) // _SECOND
-    if (seconds % 86400 == 0).all():
-        return "days since 1970-01-01 00:00:00", (seconds // 86400).astype(np.int64)
-    return "seconds since 1970-01-01 00:00:00", seconds.astype(np.int64)
+def forecast_file(path: Path, layout: Layout, attributes: Mapping[str, str]) -> ForecastFile:
+    """The writer of the format that a name's end says.
+
+    Raises:
+        UsageError: zarr is not installed.
+    """
+    return (ForecastStore if path.suffix == ZARR else ForecastFile)(path, layout, attributes)
 
 
-def _axis_name(axis: Axis, geographic: str, plain: str) -> str:
-    if axis.standard_name == geographic:
-        return geographic
-    return axis.name or plain
-
-
-def _define_axis(file: Any, name: str, axis: Axis, letter: str) -> None:
-    if axis.values is None:
-        return
-    coordinate = file.create_variable(name, (name,), np.float64, data=axis.values)
-    coordinate.attrs["axis"] = letter
-    units = {"latitude": "degrees_north", "longitude": "degrees_east"}.get(axis.standard_name, axis.units)
-    if units:
-        coordinate.attrs["units"] = units
-    if axis.standard_name:
-        coordinate.attrs["standard_name"] = axis.standard_name
+def _plain(value: Any) -> Any:
+    """An attribute as JSON has it."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

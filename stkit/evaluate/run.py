@@ -21,7 +21,8 @@ from stkit.data.prepare import PreparedData, prepare
 from stkit.data.source import SequenceSource
 from stkit.errors import DataError
 from stkit.evaluate.baselines import Baseline, Climatology
-from stkit.evaluate.forecast_file import ForecastFile, Layout
+from stkit.evaluate.forecast_file import ForecastFile
+from stkit.evaluate.forecast_layout import Layout
 from stkit.evaluate.ledger import Ledger
 from stkit.evaluate.metric import Metric, area_weights
 from stkit.evaluate.metrics import MeanSquaredError

@@ -28,7 +28,7 @@ class WholeFile(ABC):
         self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         with told_when_full(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: Any = h5netcdf.File(self._temporary, "w")
+            self._file: Any = self._open(self._temporary)
             try:
                 self._define()
             except BaseException:
@@ -46,8 +46,8 @@ class WholeFile(ABC):
             return
         try:
             with told_when_full(self.path):
-                self._file.close()
-                self._temporary.replace(self.path)
+                self._close()
+                self._take_name()
         except BaseException:
             self._discard()
             raise
@@ -57,8 +57,21 @@ class WholeFile(ABC):
     def _define(self) -> None:
         """Create dimensions, variables and attributes in ``self._file``."""
 
+    def _open(self, path: Path) -> Any:
+        return h5netcdf.File(path, "w")
+
+    def _close(self) -> None:
+        """Everything is written."""
+        self._file.close()
+
+    def _take_name(self) -> None:
+        self._temporary.replace(self.path)
+
+    def _remove(self) -> None:
+        self._temporary.unlink(missing_ok=True)
+
     def _discard(self) -> None:
         with contextlib.suppress(Exception):
-            self._file.close()
+            self._close()
         with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            self._remove()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from stkit.data.calendar import Times
 from stkit.data.source import Variable
 from stkit.errors import UsageError
-from stkit.evaluate.forecast_file import encode
+from stkit.evaluate.forecast_layout import encode
 from stkit.evaluate.ledger import shared_cells
 from stkit.evaluate.metric import Array
 from stkit.evaluate.whole_file import WholeFile

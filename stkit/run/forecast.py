@@ -19,7 +19,8 @@ from stkit.data.netcdf_config import NetcdfConfig
 from stkit.data.netcdf_file import open_file
 from stkit.data.source import Fields, FieldSource
 from stkit.errors import DataError, UsageError
-from stkit.evaluate.forecast_file import ForecastFile, Layout
+from stkit.evaluate.forecast_file import ForecastFile
+from stkit.evaluate.forecast_layout import Layout
 from stkit.run.load import TrainedForecaster, load
 
 if TYPE_CHECKING:

@@ -120,12 +120,34 @@ class TrainedForecaster:
         return self._stream(state, fields, when, 0)
 
     @torch.no_grad()
-    def step(self, frame: Tensor | ArrayLike | None, state: TrainedStream) -> tuple[Tensor, TrainedStream]:
+    def ahead(self, state: TrainedStream, horizon: int) -> Tensor:
+        """Forecast ``horizon`` frames from where a stream stands: ``B horizon C H W``, physical units. It stays.
+
+        It is the forecast of a call whose context is every frame since the stream was warmed, as long as each cell has
+        a value in the frames that the stream keeps.
+        """
+        batch, missed = state.observed.shape[0], state.missed
+        times = None if state.times is None else self.pipeline.target_times(state.times, missed + horizon)
+        base = self.pipeline.base(state.observed, state.times, missed + horizon, times)
+        after = None if times is None else times[:, missed:]
+        said = self.forecaster.ahead(
+            state.model,
+            horizon,
+            known=self._known(after, batch, horizon),
+            base=None if base is None else base[:, missed:],
+        )
+        return self.pipeline.inverse(said, after)
+
+    @torch.no_grad()
+    def step(
+        self, frame: Tensor | ArrayLike | None, state: TrainedStream, time: ArrayLike | None = None
+    ) -> tuple[Tensor, TrainedStream]:
         """Take in the next frame of a stream, ``B C H W`` in physical units, and forecast the one after it.
 
         Args:
             frame: null: it did not come, and its forecast stands in for it.
             state: where the stream stands.
+            time: of the frame, one for all or ``B``; null: the regular step after the frames so far.
 
         Returns:
             The forecast ``B C H W`` of the frame after ``frame``, and the stream's new state.
@@ -135,6 +157,8 @@ class TrainedForecaster:
         """
         observed, times, missed = state.observed, state.times, state.missed
         now = None if times is None else self.pipeline.target_times(times, missed + 1)[:, -1:]
+        if now is not None and time is not None:
+            now = np.broadcast_to(np.asarray(time, dtype="datetime64[ns]").reshape(-1, 1), now.shape)
         inside = valid = None
         if frame is None:
             missed += 1

@@ -135,12 +135,40 @@ class Forecaster(nn.Module):
         keys = self._keys(context, valid)
         with sequence(self), masked_keys(self.network, keys):
             stream = self._absorb(context, valid, _at(known, 0), _at(base, 0))
-            forecasts = [stream.forecast]
-            for lead in range(1, horizon):
-                x, memory = self._forecast_as_input(stream)
-                rollout, _ = self.network.feed(x, stream.rollout)
-                stream = self._forecast(rollout, memory, stream.next_known, _at(known, lead), _at(base, lead))
-                forecasts.append(stream.forecast)
+            return self._free(stream, horizon, known, base)
+
+    def ahead(
+        self, state: StreamState, horizon: int, *, known: AnyFrames | None = None, base: AnyFrames | None = None
+    ) -> Frames:
+        """The ``horizon`` frames after those that a stream has taken in: ``B horizon C H W``. The stream stays.
+
+        After :meth:`warm` this is what :meth:`forward` gives for the same context.
+
+        Args:
+            state: where the stream stands; its own forecast is the first frame.
+            horizon: frames to forecast.
+            known: as in :meth:`forward`; those of the first frame are the stream's already.
+            base: as in :meth:`forward`; that of the first frame is in the stream's forecast already.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+        """
+        batch, _, height, width = state.forecast.shape
+        if horizon < 1:
+            raise ValueError(f"the horizon is at least 1 frame, received {horizon}")
+        _check("known inputs", known, (batch, horizon, self.known_channels, height, width))
+        self._check_base(base, (batch, horizon, self.state_channels, height, width))
+        with sequence(self), masked_keys(self.network, state.keys):
+            return self._free(state, horizon, known, base)
+
+    def _free(self, stream: StreamState, horizon: int, known: Tensor | None, base: Tensor | None) -> Tensor:
+        """Run on from a stream's forecast, which is the first of the frames."""
+        forecasts = [stream.forecast]
+        for lead in range(1, horizon):
+            x, memory = self._forecast_as_input(stream)
+            rollout, _ = self.network.feed(x, stream.rollout)
+            stream = self._forecast(rollout, memory, stream.next_known, _at(known, lead), _at(base, lead))
+            forecasts.append(stream.forecast)
         return torch.stack(forecasts, dim=1)
 
     def warm(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from stkit.data.calendar import following
-from stkit.data.source import Axis, Grid, Variable
-from stkit.evaluate.forecast_file import FILL, ForecastFile, Layout, lead_unit
+from stkit.data.source import Axis, Grid, GridMapping, Variable
+from stkit.errors import UsageError
+from stkit.evaluate.forecast_file import ForecastFile, forecast_file
+from stkit.evaluate.forecast_layout import FILL, Layout, Member, lead_unit
 
 GRID = Grid(
     3,
@@ -19,6 +23,16 @@ GRID = Grid(
     Axis("lon", np.array([0.0, 2.0, 4.0, 6.0]), "degrees_east", "longitude"),
 )
 SST = Variable("sst", "degC", "sea surface temperature", "sea_surface_temperature")
+
+
+UTM = GridMapping("crs", {"grid_mapping_name": "transverse_mercator", "false_easting": 5e5, "towgs84": [0.0, 1.0, 2.0]})
+
+
+def opened(path: Path, **options: Any) -> xr.Dataset:
+    """A file or a store, read whole."""
+    engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
+    with xr.open_dataset(path, engine=engine, **options) as dataset:
+        return dataset.load()
 
 
 def monthly() -> Layout:
@@ -109,6 +123,83 @@ def test_several_variables(tmp_path: Path) -> None:
         file.write(0, values)
     with xr.open_dataset(tmp_path / "wind.nc", engine="h5netcdf") as dataset:
         np.testing.assert_array_equal(dataset.v.values, values[:, :, 1])
+
+
+def written(path: Path, layout: Layout, values: np.ndarray) -> Path:
+    with forecast_file(path, layout, {"title": "a test"}) as file:
+        file.write(0, values[..., :1, :, :, :, :])
+        file.write(1, values[..., 1:, :, :, :, :])
+    return path
+
+
+def ensemble(**more: Any) -> tuple[Layout, np.ndarray]:
+    members = (Member("run a", 0), Member("run a", 1), Member("run b", 0))
+    layout = replace(monthly(), members=members, statistics=True, **more)
+    return layout, np.stack([fields(layout, seed) for seed in range(3)])
+
+
+@pytest.mark.parametrize("name", ["forecast.nc", "forecast.zarr"])
+def test_an_ensemble_has_members_their_mean_and_their_spread(tmp_path: Path, name: str) -> None:
+    layout, values = ensemble()
+    found = opened(written(tmp_path / name, layout, values), decode_timedelta=True)
+    assert found.sst.dims == ("realization", "time", "lead_time", "latitude", "longitude")
+    assert found.realization.attrs["standard_name"] == "realization"
+    assert found.realization.attrs["comment"] == "0: run a; 1: run a; 2: run b"
+    np.testing.assert_array_equal(found.realization.values, [0, 1, 2])
+    np.testing.assert_array_equal(found.member_lag.values, [0, 1, 0])
+    np.testing.assert_array_equal(found.sst.values, values[:, :, :, 0])
+    xr.testing.assert_allclose(found.sst_mean, found.sst.mean("realization", skipna=False))
+    xr.testing.assert_allclose(found.sst_spread, found.sst.std("realization", ddof=1, skipna=False))
+    assert found.sst_spread.attrs["cell_methods"] == "realization: standard_deviation"
+
+
+def test_a_store_says_what_a_file_says(tmp_path: Path) -> None:
+    layout = replace(monthly(), grid=replace(GRID, mapping=UTM))
+    in_file = opened(written(tmp_path / "forecast.nc", layout, fields(layout)), decode_timedelta=True)
+    in_store = opened(written(tmp_path / "forecast.zarr", layout, fields(layout)), decode_timedelta=True)
+    xr.testing.assert_identical(in_store, in_file)
+    assert in_store.crs.attrs["grid_mapping_name"] == "transverse_mercator"
+    assert in_store.sst.attrs["grid_mapping"] == "crs"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["forecast.nc", "forecast.zarr"])
+def test_by_valid_time(tmp_path: Path, name: str) -> None:
+    plain = monthly()
+    assert plain.starts is not None
+    assert plain.valid is not None
+    layout = replace(plain, windows=1, starts=plain.starts[:1], valid=plain.valid[:1], by_valid_time=True)
+    with forecast_file(tmp_path / name, layout, {}) as file:
+        file.write(0, fields(layout))
+    found = opened(tmp_path / name, decode_timedelta=True)
+    assert found.sst.dims == ("time", "latitude", "longitude")
+    np.testing.assert_array_equal(found.time.values, plain.valid[0])
+    np.testing.assert_array_equal(found.sst.values, fields(layout)[0, :, 0])
+    assert found.forecast_reference_time.values == plain.starts[0]
+    np.testing.assert_array_equal(found.sst.lead_time.values, [1, 2, 3])
+
+
+def test_a_failure_leaves_the_old_store_alone(tmp_path: Path) -> None:
+    path = written(tmp_path / "forecast.zarr", monthly(), fields(monthly()))
+
+    def write_half() -> None:
+        with forecast_file(path, monthly(), {}) as file:
+            file.write(0, fields(monthly(), 1)[:1])
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    np.testing.assert_array_equal(opened(path, decode_timedelta=True).sst.values, fields(monthly())[:, :, 0])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["forecast.zarr"]
+    again = written(path, monthly(), fields(monthly(), 2))
+    np.testing.assert_array_equal(opened(again, decode_timedelta=True).sst.values, fields(monthly(), 2)[:, :, 0])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["forecast.zarr"]
+
+
+def test_without_zarr_the_message_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'stkit-torch\[zarr\]'"):
+        forecast_file(tmp_path / "forecast.zarr", monthly(), {})
 
 
 @pytest.mark.parametrize(

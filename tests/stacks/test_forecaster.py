@@ -130,6 +130,23 @@ def test_a_stream_that_stands_in_for_itself_equals_the_whole(s: Situation, with_
 
 
 @fast
+@given(situations(), st.booleans(), st.booleans())
+def test_running_ahead_of_a_stream_equals_the_whole(s: Situation, with_known: bool, with_base: bool) -> None:
+    """From any place of a stream, as a call with all its frames; the stream stays where it was."""
+    forecaster, frames = s.forecaster(), s.frames(s.steps + 1, s.state + s.known)
+    known = s.frames(s.horizon, s.known, 1) if with_known and s.known else None
+    base = s.frames(s.horizon, s.state, 2) if with_base else None
+    first_known, first_base = (None if part is None else part[:, 0] for part in (known, base))
+    stream = forecaster.warm(frames[:, :-1], base=first_base)
+    _, stream = forecaster.step(frames[:, -1], stream, next_known=first_known, base=first_base)
+    said = forecaster.ahead(stream, s.horizon, known=known, base=base)
+    close(said, forecaster(frames, s.horizon, known=known, base=base))
+    assert torch.equal(said, forecaster.ahead(stream, s.horizon, known=known, base=base))
+    with pytest.raises(ValueError, match="at least 1 frame"):
+        forecaster.ahead(stream, 0)
+
+
+@fast
 @given(situations())
 def test_a_stream_of_observations_equals_the_whole(s: Situation) -> None:
     forecaster, frames = s.forecaster(), s.frames(s.steps + 2, s.state + s.known)
