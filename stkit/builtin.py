@@ -48,6 +48,14 @@ REVIN = Paper(
     reference_code="https://github.com/ts-kim/RevIN (MIT)",
 )
 
+HKO7 = Paper(
+    title="Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model",
+    authors="Shi, Gao, Lausen, Wang, Yeung, Wong, Woo",
+    year=2017,
+    link="arXiv:1706.03458",
+    reference_code="https://github.com/sxjscience/HKO-7 (MIT)",
+)
+
 
 @hookimpl
 def stkit_cells() -> Iterator[CellSpec]:
@@ -120,6 +128,13 @@ def stkit_losses() -> Iterator[LossSpec]:
     ):
         target, config = f"stkit.train.losses:{part}", f"stkit.train.losses_config:{part}Config"
         yield LossSpec(name=name, target=target, config=config, summary=summary)
+    yield LossSpec(
+        name="balanced",
+        target="stkit.train.balanced:BalancedLoss",
+        config="stkit.train.losses_config:BalancedConfig",
+        summary="absolute and squared error weighted by rain rate (B-MAE and B-MSE of HKO-7)",
+        paper=HKO7,
+    )
 
 
 @hookimpl

@@ -29,6 +29,7 @@ Sample = dict[str, Tensor]
 
 - ``frames`` T C H W: in model space, 0 where missing
 - ``valid`` T C H W: where they are not
+- ``physical`` T C H W: in physical units, 0 where missing
 - ``known`` T K H W: where there are known inputs
 - ``base`` T-1 C H W: where a departure is forecast; ``base[t]`` belongs to frame ``t + 1``
 - ``start``: number of the first frame in the record, or of the sequence
@@ -95,7 +96,12 @@ class Windows(Dataset[Sample], ABC):
             raise IndexError(f"window {index} of {len(self)}")
         fields, times = self._fields(index, box)
         frames, valid = self.pipeline.observe(fields, times, box)
-        sample = {"frames": frames, "valid": valid, "start": torch.tensor(self.start(index))}
+        sample = {
+            "frames": frames,
+            "valid": valid,
+            "physical": torch.where(valid, fields, 0.0),
+            "start": torch.tensor(self.start(index)),
+        }
         if self.pipeline.extra_inputs:
             sample["known"] = self.pipeline.known(times, self.frames, box)
         base = self.pipeline.base_track(fields, times, self.pipeline.input_steps, box)

@@ -6,12 +6,13 @@ Axes: ``B`` batch, ``N`` predicted frames, ``C`` fields, ``H`` height, ``W`` wid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stkit.data.source import Variable
 from stkit.plugin.config import ComponentConfig
 from stkit.train.losses_config import BCEConfig, L1L2Config, MAEConfig, MSEConfig
 
@@ -28,6 +29,8 @@ class LossSite(NamedTuple):
     """Fields that are forecast."""
     widths: tuple[int, ...]
     """Hidden channels of the layers, bottom to top."""
+    variables: tuple[Variable, ...] = ()
+    """What these fields are, with their units; empty where nobody says."""
 
 
 class Loss(nn.Module):
@@ -36,6 +39,10 @@ class Loss(nn.Module):
     The loss that is minimised is ``sum over terms (global sum / global count)``, where global means: over all processes
     and all accumulated parts of the batch. The counts of a batch must therefore be known before the model runs.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    """What :meth:`forward` is given besides, as keyword arguments: tensors of a :data:`stkit.data.windows.Sample`, cut
+    to the frames of ``target``. ``("physical",)``: the truth in physical units."""
 
     @classmethod
     def from_config(cls, config: ComponentConfig, site: LossSite) -> Self:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from stkit.stacks.forecaster import Forecaster
-from stkit.train.losses import Loss, Terms
+from stkit.train.losses import Aux, Loss, Terms
 
 Batch = Mapping[str, Tensor]
-"""``frames`` B T C H W, ``valid`` likewise (bool); where they exist ``known`` B T K H W, ``base`` B T-1 C H W."""
+"""``frames`` B T C H W, ``valid`` likewise (bool); where they exist ``known`` B T K H W, ``base`` B T-1 C H W; and what
+the loss reads besides, ``B T ...``."""
 
 
 class Objective(nn.Module):
@@ -51,9 +52,7 @@ class Objective(nn.Module):
             tokens=tokens,
             valid=batch["valid"],
         )
-        frames, valid = batch["frames"][:, out.first :], batch["valid"][:, out.first :]
-        terms: Terms = self.loss(out.predictions, frames, valid, out.aux)
-        return terms
+        return _terms(self.loss, out.predictions, batch, out.first, out.aux)
 
 
 def validation_terms(forecaster: Forecaster, loss: Loss, batch: Batch, context_steps: int) -> Terms:
@@ -61,9 +60,13 @@ def validation_terms(forecaster: Forecaster, loss: Loss, batch: Batch, context_s
     out = forecaster.rollout(
         batch["frames"], context_steps, known=batch.get("known"), base=batch.get("base"), valid=batch["valid"]
     )
-    skipped = context_steps - out.first
-    frames, valid = batch["frames"][:, context_steps:], batch["valid"][:, context_steps:]
-    terms: Terms = loss(out.predictions[:, skipped:], frames, valid, out.aux)
+    return _terms(loss, out.predictions[:, context_steps - out.first :], batch, context_steps, out.aux)
+
+
+def _terms(loss: Loss, predictions: Tensor, batch: Batch, first: int, aux: Aux) -> Terms:
+    """The loss of ``predictions`` of the frames from ``first`` on."""
+    besides = {name: batch[name][:, first:] for name in loss.reads}
+    terms: Terms = loss(predictions, batch["frames"][:, first:], batch["valid"][:, first:], aux, **besides)
     return terms
 
 

@@ -148,7 +148,8 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator) -> Training:
         out_channels=data.state_channels,
         grid=data.grid,
     )
-    site = LossSite(data.state_channels, tuple(layer.width for layer in recipe.model.layers))
+    widths = tuple(layer.width for layer in recipe.model.layers)
+    site = LossSite(data.state_channels, widths, data.pipeline.variables)
     loss: Loss = build_component("losses", recipe.train.loss, site)
     objective = Objective(forecaster, loss, recipe.data.input_steps)
     objective.to(accelerator.device)
@@ -193,7 +194,7 @@ def seed_everything(seed: int, *more: int) -> None:
     torch.manual_seed(int(state[0]))
 
 
-def on_device(sample: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
-    """What a model is trained on, moved to the device; what else a sample tells (where it starts) is left out."""
-    names = ("frames", "valid", "known", "base")
+def on_device(sample: Mapping[str, Any], device: torch.device, loss: Loss) -> dict[str, torch.Tensor]:
+    """What a model is trained on and its loss reads, moved to the device; what else a sample tells is left out."""
+    names = ("frames", "valid", "known", "base", *loss.reads)
     return {name: sample[name].to(device, non_blocking=True) for name in names if name in sample}

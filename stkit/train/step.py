@@ -41,7 +41,7 @@ def optimiser_step(training: Training, *, interrupted: bool = False) -> StepResu
     """
     accelerator, config, step = training.accelerator, training.recipe.train, training.step
     number, backwards = divmod(step, passes(training.recipe))
-    batch = on_device(training.batches[number], accelerator.device)
+    batch = on_device(training.batches[number], accelerator.device, training.objective.loss)
     shown = tokens(
         config.sampling,
         step=step,

@@ -30,7 +30,7 @@ def validate(training: Training) -> dict[str, float]:
     size = recipe.evaluate.batch_size
     for first in range(0, len(mine), size):
         samples = [windows[index] for index in mine[first : first + size]]
-        batch = on_device(collate(samples), accelerator.device)
+        batch = on_device(collate(samples), accelerator.device, loss)
         with accelerator.autocast():
             terms = validation_terms(model, loss, batch, recipe.data.input_steps)
         sums += vector([terms[name][0] for name in names] + [terms[name][1] for name in names], accelerator.device)

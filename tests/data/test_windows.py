@@ -69,6 +69,7 @@ def test_a_sample_is_the_window_in_model_space() -> None:
     assert {name: tuple(value.shape) for name, value in sample.items()} == {
         "frames": (5, 2, 4, 5),
         "valid": (5, 2, 4, 5),
+        "physical": (5, 2, 4, 5),
         "known": (5, 3, 4, 5),
         "base": (4, 2, 4, 5),
         "start": (),
@@ -76,12 +77,13 @@ def test_a_sample_is_the_window_in_model_space() -> None:
     assert sample["start"] == 3
     assert torch.equal(sample["valid"], data.train.raw(3).fields.isfinite())
     assert all(value.isfinite().all() for value in sample.values())
+    assert torch.equal(sample["physical"], data.train.raw(3).fields.nan_to_num(0.0))
     assert (sample["frames"][~sample["valid"]] == 0).all()
     assert torch.equal(sample["known"][:, 2], torch.tensor([[0.0]] + [[1.0]] * 3).expand(5, 4, 5))
 
 
 def test_absent_parts_have_no_entry() -> None:
-    assert set(from_source(config(), source(), 0).train[0]) == {"frames", "valid", "start"}
+    assert set(from_source(config(), source(), 0).train[0]) == {"frames", "valid", "physical", "start"}
 
 
 @pytest.mark.parametrize("standardise", ["none", "variable", "cell"])
