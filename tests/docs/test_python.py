@@ -6,9 +6,9 @@ import matplotlib
 import pytest
 import torch
 
+from stkit.predict.forecast import predict
 from stkit.recipe import load
 from stkit.run.execute import execute
-from stkit.run.forecast import predict
 from tests.docs.pages import DOCS, blocks, python_blocks
 
 PYTHON = DOCS / "guides" / "python.md"

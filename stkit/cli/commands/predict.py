@@ -43,7 +43,7 @@ def command(
         stkit predict runs/demo sst.nc -o forecast.nc --start 2010-06 --horizon 12
     """
     from stkit.evaluate.words import steps_text
-    from stkit.run.forecast import predict
+    from stkit.predict.forecast import predict
 
     done = predict(run, source, out, horizon=horizon, start=start, overwrite=overwrite, device=device)
     if as_json:

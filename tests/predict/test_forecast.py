@@ -11,25 +11,10 @@ import xarray as xr
 
 from stkit.cli.main import run as stkit
 from stkit.errors import DataError, StkitError, UsageError
+from stkit.predict.forecast import predict
 from stkit.run.directory import RunDirectory
-from stkit.run.forecast import predict
 from stkit.run.load import load
-from tests.evaluate.conftest import HORIZON, INPUT_STEPS, make_field
-
-
-def write(dataset: xr.Dataset, path: Path) -> Path:
-    dataset.to_netcdf(path, engine="h5netcdf")
-    return path
-
-
-def opened(path: Path) -> xr.Dataset:
-    with xr.open_dataset(path, engine="h5netcdf") as dataset:
-        return dataset.load()
-
-
-@pytest.fixture
-def inputs(tmp_path: Path) -> Path:
-    return write(make_field().isel(time=slice(0, 40)), tmp_path / "input.nc")
+from tests.predict.conftest import HORIZON, INPUT_STEPS, make_field, opened, write
 
 
 def test_it_is_what_the_forecaster_says(trained: RunDirectory, inputs: Path, tmp_path: Path) -> None:
@@ -127,7 +112,7 @@ def change(**changes: object) -> xr.Dataset:
         ({"every": 2}, r"its time step is 61 days, but the model was trained on steps of one month"),
         ({"without": 38}, r"between 2004-02-01 and 2004-04-01 frames are missing"),
         ({"columns": 8}, r"its grid differs.*6 x 8 cells instead of 6 x 9"),
-        ({"flipped": True}, r"lat from 60 to -50 instead of -50 to 60"),
+        ({"flipped": True}, r"lat from 0 to -50 instead of -50 to 0"),
         ({"steps": 2}, r"has 2 time steps, but the model needs 3"),
         ({"missing": True}, r"'sst' is missing \(NaN\) at every cell"),
         ({"timeless": True}, r"has no times"),
