@@ -82,6 +82,7 @@ def test_a_batch_is_its_samples(data: PreparedData) -> None:
     assert {name: tuple(value.shape) for name, value in batch.items()} == {
         "frames": (4, 5, 1, 3, 2),
         "valid": (4, 5, 1, 3, 2),
+        "physical": (4, 5, 1, 3, 2),
         "known": (4, 5, 3, 3, 2),
         "base": (4, 4, 1, 3, 2),
         "start": (4,),
