@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from stkit_e3d_lstm.recall import Recall
 
@@ -16,7 +18,10 @@ from stkit.stacks.build import build_forecaster
 NAMES = [spec.name for spec in plugins().specs("recipes") if spec.plugin == "stkit"]
 
 
-OVERLAYS = ["attention", "netcdf", "nonstationary", "recall", "reverse-sampling"]
+BASES = ["convlstm", "e3d-lstm", "mim", "mim-star", "predrnn", "predrnnpp"]
+DATA = ["sst", "wind", "mnist", "netcdf"]
+MODULES = ["attention", "nonstationary", "recall"]
+OVERLAYS = [*DATA, *MODULES, "reverse-sampling"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OVERLAYS])
@@ -26,7 +31,8 @@ def test_a_shipped_recipe_is_sound(name: str) -> None:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_a_shipped_overlay_is_sound_on_a_recipe_and_changes_something(name: str) -> None:
-    assert load(f"predrnn-sst+{name}").recipe != load("predrnn-sst").recipe
+    base = "predrnn-wind" if name == "sst" else "predrnn-sst"
+    assert load(f"{base}+{name}").recipe != load(base).recipe
     with pytest.raises(RecipeError, match="if this is an overlay, put it on a recipe") as caught:
         load(name)
     assert len(caught.value.problems) == 1
@@ -45,6 +51,50 @@ def test_attention_and_recall_go_on_every_recipe(base: str) -> None:
             assert len(memories) == ("h" in cell.places)
             assert any(isinstance(part, Recall) for part in node.modules()) == ("transition" in cell.slots)
     assert stacks
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_any_architecture_with_any_modules_on_any_data(base: str) -> None:
+    """And the data are those of the overlay alone, whatever the base recipe starts from."""
+    alone = load(base).recipe
+    for data in DATA:
+        whole = load(f"{base}+{'+'.join(MODULES)}+{data}", ["data.departure_from=none"]).recipe
+        assert whole.model.nonstationary is not None
+        assert whole.model.attention["h"].name == "self_attention_memory"
+        assert [whole.model.name, whole.model.cell] == [alone.model.name, alone.model.cell]
+        assert whole.train == alone.train
+        assert whole.data == load(f"predrnn+{data}", ["data.departure_from=none"]).recipe.data
+
+
+def test_the_base_recipes_differ_in_their_model_alone() -> None:
+    train, data, models = [], [], []
+    for base in BASES:
+        recipe = load(base).recipe
+        own = recipe.train.model_copy(update={"sampling": None})
+        train.append(own)
+        data.append(recipe.data)
+        models.append(recipe.model.name)
+    assert len(set(models)) == len(BASES)
+    assert all(one == train[0] for one in train)
+    assert all(one == data[0] == load("predrnn+sst").recipe.data for one in data)
+
+
+def test_mim_with_attention_is_a_file_and_what_the_algebra_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # from any folder
+    shipped = load("mim+attention.yaml")
+    assert shipped.name == "mim+attention"
+    assert shipped.layers[-1][0].endswith("mim+attention.yaml")
+    for name in ("mim", "attention"):
+        (spec,) = [spec for spec in plugins().specs("recipes") if spec.qualified_name == f"stkit/{name}"]
+        (tmp_path / f"{name}-copy.yaml").write_text(recipe_path(spec).read_text("utf-8"), "utf-8")
+    composed = load("mim-copy+attention-copy")
+    assert composed.recipe.model_copy(update={"summary": shipped.recipe.summary}) == shipped.recipe
+    assert load("mim+attention").hash == shipped.hash
+    assert load("mim+attention+wind").recipe.data == load("mim+wind").recipe.data
+    Path("mim+attention.yaml").write_text("extends: mim\ntrain: {steps: 7}\n", "utf-8")
+    assert load("mim+attention.yaml").recipe.train.steps == 7, "a file of exactly that name wins"
 
 
 @pytest.mark.parametrize("name", NAMES)
