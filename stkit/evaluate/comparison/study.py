@@ -128,7 +128,10 @@ class Study:
         return tuple(one for one in self.compared if one.variable == variable)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; a number that is not finite is null there."""
+        """For JSON, and back by :func:`stkit.evaluate.comparison.saved.study_of`.
+
+        A number that is not finite is null there.
+        """
         layout = self.layout
         return {
             "score": self.score,
@@ -137,6 +140,9 @@ class Study:
             "input_steps": layout.input_steps,
             "horizon": layout.horizon,
             "lead_unit": layout.lead_unit,
+            "starts": list(layout.starts),
+            "share_steps": layout.share_steps,
+            "variables": [variable._asdict() for variable in layout.variables],
             "block": self.block,
             "blocks": self.blocks,
             "rankable": self.rankable,
@@ -262,6 +268,7 @@ def _compared_dict(one: Compared) -> dict[str, Any]:
 def _estimate_dict(estimate: Estimate) -> dict[str, float | None]:
     return {
         "difference": _number(estimate.difference),
+        "second_score": _number(estimate.second),
         "relative": _number(estimate.relative),
         "low": _number(estimate.low),
         "high": _number(estimate.high),

@@ -12,6 +12,7 @@ import pytest
 from stkit.errors import DataError
 from stkit.evaluate.comparison import study as studies
 from stkit.evaluate.comparison.group import Group
+from stkit.evaluate.comparison.saved import study_of
 from stkit.evaluate.comparison.study import Study, study
 from stkit.evaluate.comparison.tables import compared_tables, cost_table, scores_table
 from stkit.evaluate.comparison.words import ends, finding, not_ranked, p_text, worth
@@ -227,3 +228,17 @@ def test_only_baselines_that_all_have_are_compared() -> None:
 def test_the_errors_of_a_made_up_run_are_as_said() -> None:
     losses = np.arange(6.0).reshape(3, 2)
     assert run_errors({"model": losses}).errors.squared[0, :, :, 0].tolist() == losses.tolist()
+
+
+@pytest.mark.parametrize("windows", [12, 90])
+def test_what_is_saved_tells_the_same(windows: int) -> None:
+    found = study(made(windows, {"plain": 1.0, "good": 0.85, "bad": 1.2}))
+    saved = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    again = study_of(saved)
+    assert again.as_dict() == found.as_dict()
+    assert (finding(again), worth(again)) == (finding(found), worth(found))
+    assert cost_table(again) == cost_table(found)
+    for variable in found.layout.variables:
+        assert scores_table(again, variable.name) == scores_table(found, variable.name)
+        assert compared_tables(again.of_variable(variable.name)) == compared_tables(found.of_variable(variable.name))
+    assert again.steps_needed == found.steps_needed
