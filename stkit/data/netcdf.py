@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stkit.data.calendar import Times, as_text, check_times
 from stkit.data.netcdf_config import NetcdfConfig
 from stkit.data.netcdf_file import FilePart, examine, find_files, one_line, open_file
-from stkit.data.source import Fields, FieldSource
+from stkit.data.source import Fields, FieldSource, masked
 from stkit.errors import DataError
 
 _MOST_OPEN_FILES = 32
@@ -38,9 +38,9 @@ class NetcdfSource(FieldSource):
 
     def __init__(self, config: NetcdfConfig, *, name: str = "", licence: str = "", citation: str = "") -> None:
         self.config = config
-        self.paths = find_files(config.path)
-        self.name = name or (self.paths[0].name if len(self.paths) == 1 else f"{len(self.paths)} files")
-        parts = [examine(path, config) for path in self.paths]
+        self.paths = self._find()
+        self.name = name or self._called()
+        parts = [self._examined(path) for path in self.paths]
         first = parts[0]
         for part in parts[1:]:
             _check_same(first, part)
@@ -56,7 +56,7 @@ class NetcdfSource(FieldSource):
         self.citation = citation or first.citation
         self._mask = first.mask
         self._kept: Fields | None = None
-        self._open: dict[Path, Any] = {}
+        self._open: dict[Path | str, Any] = {}
         self._process = os.getpid()
 
     @classmethod
@@ -69,44 +69,82 @@ class NetcdfSource(FieldSource):
         """The mask variable that the configuration names."""
         return self._mask
 
+    def _find(self) -> list[Path] | list[str]:
+        """What the configuration's path means."""
+        return find_files(self.config.path)
+
+    def _open_dataset(self, path: Path | str) -> Any:
+        """One of them as a lazy ``xarray.Dataset``."""
+        return open_file(Path(path))
+
+    def _called(self) -> str:
+        return Path(self.paths[0]).name if len(self.paths) == 1 else f"{len(self.paths)} files"
+
+    def _examined(self, path: Path | str) -> FilePart:
+        dataset = self._open_dataset(path)
+        try:
+            return examine(dataset, path, self.config)
+        finally:
+            dataset.close()
+
     def read(self, start: int, stop: int) -> Fields:
         """See :meth:`stkit.data.source.FieldSource.read`."""
-        if self._kept is None:
-            size = 4 * self.steps * len(self.variables) * self.grid.height * self.grid.width
-            if size > self.config.memory_mb * 2**20:
-                return self._read_files(start, stop)
-            self._kept = self._read_files(0, self.steps)
-            self._close()
-        return self._kept[start:stop]
+        return masked(self.read_variables(start, stop, range(len(self.variables))), self.moving_mask(start, stop))
 
-    def _read_files(self, start: int, stop: int) -> Fields:
-        out = np.empty((stop - start, len(self.variables), *self.grid.shape), dtype=np.float32)
-        for part, end in zip(self._parts, self._ends, strict=True):
-            begin = int(end) - part.steps
-            first, last = max(start, begin), min(stop, int(end))
-            if first >= last:
-                continue
-            dataset = self._dataset(part.path)
-            for index, channel in enumerate(part.channels):
-                array = dataset[channel.source].isel(channel.where)
-                array = array.isel({part.dims[0]: slice(first - begin, last - begin)})
-                try:
-                    values = array.transpose(*part.dims).values
-                except (OSError, RuntimeError, ValueError) as error:
-                    raise DataError(f"{part.path}: cannot read {channel.source!r}: {one_line(error)}") from error
-                out[first - start : last - start, index] = values
+    def read_variables(self, start: int, stop: int, channels: Sequence[int]) -> Fields:
+        """See :meth:`stkit.data.source.FieldSource.read_variables`."""
+        every = list(range(len(self.variables)))
+        if self._kept is None:
+            size = 4 * self.steps * len(every) * self.grid.height * self.grid.width
+            if size > self.config.memory_mb * 2**20:
+                return self._read_files(start, stop, channels)
+            self._kept = self._read_files(0, self.steps, every)
+            self._close()
+        kept = self._kept[start:stop]
+        return kept if list(channels) == every else kept[:, list(channels)]
+
+    def moving_mask(self, start: int, stop: int) -> NDArray[np.bool_] | None:
+        """See :meth:`stkit.data.source.FieldSource.moving_mask`."""
+        if all(part.moving_mask is None for part in self._parts):
+            return None
+        out = np.ones((stop - start, *self.grid.shape), dtype=bool)
+        for part, dataset, steps, into in self._in_files(start, stop):
+            if part.moving_mask is not None:
+                counts = _values(dataset[part.moving_mask], part, steps, part.moving_mask).astype(np.float64)
+                out[into] = np.isfinite(counts) & (counts != 0)
+        return out
+
+    def _read_files(self, start: int, stop: int, channels: Sequence[int]) -> Fields:
+        out = np.empty((stop - start, len(channels), *self.grid.shape), dtype=np.float32)
+        for part, dataset, steps, into in self._in_files(start, stop):
+            for index, number in enumerate(channels):
+                channel = part.channels[number]
+                out[into, index] = _values(dataset[channel.source].isel(channel.where), part, steps, channel.source)
         for value in self.config.missing_values:
             out[out == np.float32(value)] = np.nan
         out[~np.isfinite(out)] = np.nan
         return out
 
-    def _dataset(self, path: Path) -> Any:
+    def _in_files(self, start: int, stop: int) -> Iterator[tuple[FilePart, Any, slice, slice]]:
+        """The files with these steps: each open, with the steps inside it and where they belong in what is read."""
+        for part, end in zip(self._parts, self._ends, strict=True):
+            begin = int(end) - part.steps
+            first, last = max(start, begin), min(stop, int(end))
+            if first < last:
+                yield (
+                    part,
+                    self._dataset(part.path),
+                    slice(first - begin, last - begin),
+                    slice(first - start, last - start),
+                )
+
+    def _dataset(self, path: Path | str) -> Any:
         if self._process != os.getpid():  # an HDF5 handle does not survive a fork
             self._open, self._process = {}, os.getpid()
         if path not in self._open:
             if len(self._open) >= _MOST_OPEN_FILES:
                 self._close()
-            self._open[path] = open_file(path)
+            self._open[path] = self._open_dataset(path)
         return self._open[path]
 
     def _close(self) -> None:
@@ -120,6 +158,18 @@ class NetcdfSource(FieldSource):
     def __del__(self) -> None:
         if getattr(self, "_process", None) == os.getpid():
             self._close()
+
+
+def _values(array: Any, part: FilePart, steps: slice, name: str) -> NDArray[Any]:
+    """Some steps of a variable, ``T H W``, or ``1 H W`` where it has no time."""
+    time, *across = part.dims
+    still = time not in array.dims
+    try:
+        ordered = array.transpose(*across) if still else array.isel({time: steps}).transpose(*part.dims)
+        values: NDArray[Any] = ordered.values
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{part.path}: cannot read {name!r}; the file may be cut short ({one_line(error)})") from error
+    return values[None] if still else values
 
 
 def _check_same(first: FilePart, other: FilePart) -> None:

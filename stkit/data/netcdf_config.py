@@ -23,7 +23,8 @@ class NetcdfConfig(ComponentConfig):
     path: str | tuple[str, ...]
     """A file, a pattern such as ``sst.*.nc``, or a list of these. ``~`` is the home directory."""
     variables: tuple[str, ...] = ()
-    """Names in the file, one channel each; empty: the only one that has time, rows and columns."""
+    """Names in the file, one channel each; empty: the only one that has time, rows and columns. Beside these a variable
+    may have no time (a depth); ``data.roles`` then names it as static."""
     dimensions: DimensionsConfig = DimensionsConfig()
     select: dict[str, float | int | str] = {}
     """For a further dimension (level, member) the coordinate to take: ``{depth: 0.5}``; its number, from 0, where the
@@ -31,7 +32,8 @@ class NetcdfConfig(ComponentConfig):
     spread: str | None = None
     """A further dimension each of whose entries becomes a variable of its own (``wind_u``, ``wind_v``)."""
     mask: str | None = None
-    """A variable on rows and columns, nonzero where cells count; null: the cells that have a value in training."""
+    """A variable that is nonzero where cells count, on rows and columns, or on time, too, where the mask changes (ice,
+    clouds); null: the cells that have a value in training."""
     missing_values: tuple[float, ...] = ()
     """Values that mean "missing" besides the file's own fill value."""
     allow_gaps: bool = False

@@ -33,13 +33,15 @@ class Channel:
 class FilePart:
     """One file as it was found."""
 
-    path: Path
+    path: Path | str
     channels: tuple[Channel, ...]
     dims: tuple[str, str, str]
     grid: Grid
     steps: int
     times: Times | None
     mask: NDArray[np.bool_] | None
+    moving_mask: str | None
+    """The variable with a mask for each time."""
     licence: str
     citation: str
 
@@ -109,56 +111,46 @@ def _engine(path: Path) -> str:
     raise DataError(f"{path}: not a NetCDF file (it starts with {head!r})" if head else f"{path}: the file is empty")
 
 
-def examine(path: Path, config: NetcdfConfig) -> FilePart:
-    """Look at one file without reading its fields.
+def examine(dataset: Any, path: Path | str, config: NetcdfConfig) -> FilePart:
+    """Look at an open ``xarray.Dataset`` without reading its fields.
 
     Raises:
         DataError: if it does not have what the configuration asks for.
     """
-    dataset = open_file(path)
-    try:
-        names = config.variables or (_only_variable(dataset, config, path),)
-        channels: list[Channel] = []
-        dims: tuple[str, str, str] | None = None
-        for name in names:
-            if name not in dataset.data_vars:
-                known = [str(known) for known in dataset.data_vars]
-                raise DataError(
-                    f"{path}: no variable {name!r}; it has {', '.join(known) or 'none'}{cf.nearest(name, known)}"
-                )
-            array = dataset[name]
-            found = _dims(array, config, f"{path}: variable {name!r}")
-            if dims is not None and found != dims:
-                raise DataError(
-                    f"{path}: variable {name!r} lies on {', '.join(found)}, but {names[0]!r} on {', '.join(dims)}"
-                )
-            dims = found
-            channels += _channels(array, dims, config, f"{path}: variable {name!r}")
-        assert dims is not None, "names is never empty"
-        array = dataset[names[0]]
-        grid = Grid(
+    names = config.variables or (_only_variable(dataset, config, path),)
+    for name in names:
+        if name not in dataset.data_vars:
+            known = [str(known) for known in dataset.data_vars]
+            raise DataError(
+                f"{path}: no variable {name!r}; it has {', '.join(known) or 'none'}{cf.nearest(name, known)}"
+            )
+    dims = _common_dims([(name, dataset[name]) for name in names], path, config)
+    array = next(dataset[name] for name in names if dims[0] in dataset[name].dims)
+    return FilePart(
+        path=path,
+        channels=tuple(
+            channel
+            for name in names
+            for channel in _channels(dataset[name], dims, config, f"{path}: variable {name!r}")
+        ),
+        dims=dims,
+        grid=Grid(
             array.sizes[dims[1]],
             array.sizes[dims[2]],
             _axis("y", array, dims[1]),
             _axis("x", array, dims[2]),
             _grid_mapping(dataset, array),
-        )
-        return FilePart(
-            path=path,
-            channels=tuple(channels),
-            dims=dims,
-            grid=grid,
-            steps=array.sizes[dims[0]],
-            times=_times(array, dims[0], path, config.allow_gaps),
-            mask=_mask(dataset, dims, config.mask, path),
-            licence=_attribute(dataset, "license", "licence"),
-            citation=_attribute(dataset, "citation", "references"),
-        )
-    finally:
-        dataset.close()
+        ),
+        steps=array.sizes[dims[0]],
+        times=_times(array, dims[0], path, config.allow_gaps),
+        mask=_mask(dataset, dims, config.mask, path),
+        moving_mask=_moving_mask(dataset, dims, config.mask),
+        licence=_attribute(dataset, "license", "licence"),
+        citation=_attribute(dataset, "citation", "references"),
+    )
 
 
-def _only_variable(dataset: Any, config: NetcdfConfig, path: Path) -> str:
+def _only_variable(dataset: Any, config: NetcdfConfig, path: Path | str) -> str:
     """The one variable that has all three dimensions."""
     candidates = []
     for name, array in dataset.data_vars.items():
@@ -178,9 +170,30 @@ def _only_variable(dataset: Any, config: NetcdfConfig, path: Path) -> str:
     raise DataError(f"{path}: no variable has a time dimension, rows and columns; it has {shapes or 'no variables'}")
 
 
-def _dims(array: Any, config: NetcdfConfig, where: str) -> tuple[str, str, str]:
+def _common_dims(arrays: Sequence[tuple[str, Any]], path: Path | str, config: NetcdfConfig) -> tuple[str, str, str]:
+    """Time, rows and columns of all; beside a variable with a time another may have none."""
+    found = [
+        (name, _dims(array, config, f"{path}: variable {name!r}", still=len(arrays) > 1)) for name, array in arrays
+    ]
+    first = next(((name, dims) for name, dims in found if dims[0]), None)
+    if first is None:
+        names = ", ".join(name for name, _ in arrays)
+        raise DataError(f"{path}: none of {names} has a time dimension, so none can be forecast")
+    for name, dims in found:
+        wanted = first[1] if dims[0] else first[1][1:]
+        given = dims if dims[0] else dims[1:]
+        if given != wanted:
+            raise DataError(
+                f"{path}: variable {name!r} lies on {', '.join(given)}, but {first[0]!r} on {', '.join(first[1])}"
+            )
+    return first[1]
+
+
+def _dims(array: Any, config: NetcdfConfig, where: str, *, still: bool) -> tuple[str, str, str]:
+    """Time, rows and columns; where that is allowed, time is empty of a variable with rows and columns only."""
     given = config.dimensions
-    time = cf.find("time", array, given.time, where)
+    still = still and array.ndim == 2
+    time = "" if still else cf.find("time", array, given.time, where)
     rows = cf.find("y", array, given.y, where)
     columns = cf.find("x", array, given.x, where)
     present = ", ".join(map(str, array.dims)) or "none"
@@ -273,7 +286,7 @@ def _grid_mapping(dataset: Any, array: Any) -> GridMapping | None:
     return GridMapping(name, dict(dataset[name].attrs))
 
 
-def _times(array: Any, dim: str, path: Path, allow_gaps: bool) -> Times | None:
+def _times(array: Any, dim: str, path: Path | str, allow_gaps: bool) -> Times | None:
     if array.sizes[dim] == 0:
         raise DataError(f"{path}: the time dimension {dim!r} has no entry")
     if dim not in array.coords:
@@ -297,8 +310,8 @@ def _plain(time: Any) -> np.datetime64:
     return np.datetime64(day, "ns") + np.timedelta64(seconds, "s")
 
 
-def _mask(dataset: Any, dims: tuple[str, str, str], name: str | None, path: Path) -> NDArray[np.bool_] | None:
-    if name is None:
+def _mask(dataset: Any, dims: tuple[str, str, str], name: str | None, path: Path | str) -> NDArray[np.bool_] | None:
+    if name is None or _moving_mask(dataset, dims, name):
         return None
     known = [str(variable) for variable in dataset.variables if set(dims[1:]) == set(dataset[variable].dims)]
     if name not in dataset.variables:
@@ -309,13 +322,19 @@ def _mask(dataset: Any, dims: tuple[str, str, str], name: str | None, path: Path
     array = dataset[name]
     if set(array.dims) != set(dims[1:]):
         raise DataError(
-            f"{path}: the mask {name!r} must lie on {dims[1]} and {dims[2]}, got {', '.join(map(str, array.dims))}"
+            f"{path}: the mask {name!r} must lie on {dims[1]} and {dims[2]}, or on {dims[0]} as well, "
+            f"got {', '.join(map(str, array.dims))}"
         )
     values = np.asarray(array.transpose(*dims[1:]).values, dtype=np.float64)
     mask = np.isfinite(values) & (values != 0)
     if not mask.any():
         raise DataError(f"{path}: the mask {name!r} is zero everywhere: no cell counts")
     return np.asarray(mask)
+
+
+def _moving_mask(dataset: Any, dims: tuple[str, str, str], name: str | None) -> str | None:
+    there = name is not None and name in dataset.variables and set(dataset[name].dims) == set(dims)
+    return name if there else None
 
 
 def _attribute(dataset: Any, *names: str) -> str:

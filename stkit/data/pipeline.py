@@ -17,7 +17,8 @@ from torch import Tensor
 
 from stkit.data.box import Box, crop
 from stkit.data.calendar import Times, following
-from stkit.data.known import Known, known_inputs, known_names
+from stkit.data.known import Known, check_known, known_inputs, known_names
+from stkit.data.known_fields import KnownFields
 from stkit.data.record import Record
 from stkit.data.source import Grid, Variable
 from stkit.data.transforms import Frames, Transform, fit_transforms
@@ -31,7 +32,7 @@ class Pipeline:
     """Fields in, tensors out, and back.
 
     Attributes:
-        variables: one for each channel.
+        variables: what is forecast, one for each channel: the state, which is fed back, then the targets.
         grid: the whole grid that it was fitted on.
         valid: ``C H W``, False on land and wherever the training part never had a value.
         transforms: applied in order going in.
@@ -40,6 +41,8 @@ class Pipeline:
         input_steps: frames the model is given.
         horizon: frames it is trained to forecast.
         step: the record's typical time step, None where it has no times.
+        targets: how many of the variables, the last ones, are forecast and never given.
+        known_fields: variables that are given and not forecast.
     """
 
     variables: tuple[Variable, ...]
@@ -51,6 +54,8 @@ class Pipeline:
     input_steps: int
     horizon: int
     step: np.timedelta64 | None
+    targets: int = 0
+    known_fields: KnownFields | None = None
 
     @classmethod
     def fit(
@@ -61,16 +66,20 @@ class Pipeline:
         grid: Grid,
         mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None,
         step: np.timedelta64 | None = None,
+        targets: int = 0,
+        known_fields: KnownFields | None = None,
     ) -> Pipeline:
         """Fit everything on the training record.
 
         Args:
             config: what is asked for.
             record: the training part.
-            variables: one for each channel.
+            variables: one for each channel that is forecast, the targets last.
             grid: the horizontal grid.
             mask: ``H W``, the cells that the data set declares to count; None: all that have a value in training.
             step: the typical time step.
+            targets: how many of the variables are never given.
+            known_fields: what is given and not forecast, fitted already.
 
         Raises:
             DataError: if a variable has no value in the training part, or the record does not suffice.
@@ -87,8 +96,7 @@ class Pipeline:
         departure: Baseline | None = None
         if config.departure_from != "none":
             departure = make_baseline(config.departure_from, config).fit(record)
-        if "calendar" in config.extra_inputs and record.times is None:
-            raise DataError("extra_inputs: 'calendar' needs times, but the fields have none")
+        check_known(config.extra_inputs, grid.latitude, record.times)
         return cls(
             variables=tuple(variables),
             grid=grid,
@@ -99,12 +107,29 @@ class Pipeline:
             input_steps=config.input_steps,
             horizon=config.horizon,
             step=step,
+            targets=targets,
+            known_fields=known_fields,
         )
 
     @property
-    def state_channels(self) -> int:
-        """Channels that are forecast."""
+    def forecast_channels(self) -> int:
+        """Channels that are forecast: the state and the targets."""
         return len(self.variables)
+
+    @property
+    def state_channels(self) -> int:
+        """Channels that are given and fed back; they come first among those that are forecast."""
+        return len(self.variables) - self.targets
+
+    @property
+    def forcing(self) -> tuple[Variable, ...]:
+        """Variables that a forecast must be given for its own times, too."""
+        return () if self.known_fields is None else self.known_fields.forcing
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        """What has to be given for a forecast: the state, then the forcing."""
+        return (*self.variables[: self.state_channels], *self.forcing)
 
     @property
     def known_channels(self) -> int:
@@ -114,7 +139,8 @@ class Pipeline:
     @property
     def known_names(self) -> tuple[str, ...]:
         """What these are."""
-        return known_names(self.extra_inputs)
+        more = () if self.known_fields is None else self.known_fields.names
+        return (*known_names(self.extra_inputs), *more)
 
     def forward(self, fields: Frames, times: Times | None, box: Box | None = None) -> Frames:
         """Physical units to model space. A missing value, or one where the variable does not count, becomes 0.
@@ -142,9 +168,31 @@ class Pipeline:
             frames = transform.inverse(frames, times, box)
         return torch.where(self._valid(frames, box), frames, torch.nan)
 
-    def known(self, times: Times | None, count: int, box: Box | None = None) -> Float[Tensor, "*B T K H W"]:
-        """The known inputs at some times (``*B T``), or ``count`` frames where there are none."""
-        return known_inputs(self.extra_inputs, self.valid, times, count, box)
+    def known(
+        self, times: Times | None, count: int, box: Box | None = None, forcing: Frames | None = None
+    ) -> Float[Tensor, "*B T K H W"]:
+        """The known inputs at some times (``*B T``), or ``count`` frames where there are none.
+
+        Args:
+            times: ``*B T``; None for fields without times.
+            count: ``T``.
+            box: the part of the grid; None for all of it.
+            forcing: ``*B T F H W``, physical units; None only where the model takes none.
+
+        Raises:
+            DataError: if times or the forcing are needed and missing.
+        """
+        made = known_inputs(self.extra_inputs, self.valid, self.grid.latitude, times, count, box)
+        if self.known_fields is None:
+            return made
+        fields = self.known_fields.at(forcing, times, count, box)
+        lead = max(made.shape[:-3], fields.shape[:-3], key=len)
+        return torch.cat([part.expand(*lead, *part.shape[-3:]) for part in (made, fields)], dim=-3)
+
+    def with_targets(self, state: Float[Tensor, "*B T S H W"]) -> Frames:
+        """Fields of the state, followed by the targets, which are missing."""
+        missing = state.new_full((*state.shape[:-3], self.targets, *state.shape[-2:]), torch.nan)
+        return torch.cat([state, missing], dim=-3)
 
     def base(
         self,
@@ -213,7 +261,8 @@ class Pipeline:
         """The same with its tensors on another device."""
         device = torch.device(device)
         transforms = tuple(transform.to(device) for transform in self.transforms)
-        return replace(self, valid=self.valid.to(device), transforms=transforms)
+        known_fields = None if self.known_fields is None else self.known_fields.to(device)
+        return replace(self, valid=self.valid.to(device), transforms=transforms, known_fields=known_fields)
 
     def save(self, folder: Path) -> None:
         """Write it into a folder as ``pipeline.safetensors`` and ``pipeline.json``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stkit.data.known_fields import KnownFields
 from stkit.data.pipeline import Pipeline
 from stkit.data.source import Axis, Grid, Variable
-from stkit.data.transforms import TRANSFORMS
+from stkit.data.transforms import TRANSFORMS, Transform
 from stkit.errors import CheckpointError
 from stkit.evaluate.baselines import BASELINES
 
@@ -30,10 +31,16 @@ def save(pipeline: Pipeline, folder: Path) -> None:
     """Write both files, each complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {"valid": pipeline.valid}
-    parts: list[dict[str, Any]] = []
-    for number, transform in enumerate(pipeline.transforms):
-        tensors |= {f"transform{number}.{name}": value for name, value in transform.state().items()}
-        parts.append({"kind": transform.kind, **transform.settings()})
+    parts = _transforms_to_json(pipeline.transforms, "transform", tensors)
+    known_fields: dict[str, Any] | None = None
+    if pipeline.known_fields is not None:
+        known = pipeline.known_fields
+        tensors["constant"] = known.constant
+        known_fields = {
+            "forcing": [variable._asdict() for variable in known.forcing],
+            "transforms": _transforms_to_json(known.transforms, "forcing", tensors),
+            "static": [variable._asdict() for variable in known.static],
+        }
     departure: dict[str, Any] | None = None
     if pipeline.departure is not None:
         tensors |= {f"departure.{name}": value for name, value in pipeline.departure.state().items()}
@@ -45,6 +52,8 @@ def save(pipeline: Pipeline, folder: Path) -> None:
         "axes": {"y": _axis_to_json(pipeline.grid.y), "x": _axis_to_json(pipeline.grid.x)},
         "transforms": parts,
         "departure": departure,
+        "targets": pipeline.targets,
+        "known_fields": known_fields,
         "extra_inputs": list(pipeline.extra_inputs),
         "input_steps": pipeline.input_steps,
         "horizon": pipeline.horizon,
@@ -88,10 +97,18 @@ def _assemble(rest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pipelin
     valid = tensors["valid"]
     if valid.shape != (len(variables), *grid.shape) or valid.dtype != torch.bool:
         raise ValueError(f"a mask of shape {tuple(valid.shape)} for {len(variables)} variables on {grid.shape}")
-    transforms = tuple(
-        TRANSFORMS[part["kind"]].from_state(part, _under(tensors, f"transform{number}."))
-        for number, part in enumerate(rest["transforms"])
-    )
+    transforms = _transforms_from_json(rest["transforms"], "transform", tensors)
+    known_fields: KnownFields | None = None
+    if rest.get("known_fields") is not None:
+        given = rest["known_fields"]
+        known_fields = KnownFields(
+            forcing=tuple(Variable(**variable) for variable in given["forcing"]),
+            transforms=_transforms_from_json(given["transforms"], "forcing", tensors),
+            static=tuple(Variable(**variable) for variable in given["static"]),
+            constant=tensors["constant"],
+        )
+        if known_fields.constant.shape != (len(known_fields.static), *grid.shape):
+            raise ValueError(f"static fields of shape {tuple(known_fields.constant.shape)} on {grid.shape}")
     said = rest["departure"]
     departure = None if said is None else BASELINES[said["name"]].from_state(said, _under(tensors, "departure."))
     nanoseconds = rest["step_nanoseconds"]
@@ -105,6 +122,26 @@ def _assemble(rest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pipelin
         input_steps=rest["input_steps"],
         horizon=rest["horizon"],
         step=None if nanoseconds is None else np.timedelta64(nanoseconds, "ns"),
+        targets=rest.get("targets", 0),
+        known_fields=known_fields,
+    )
+
+
+def _transforms_to_json(
+    transforms: Sequence[Transform], prefix: str, tensors: dict[str, Tensor]
+) -> list[dict[str, Any]]:
+    """What they are but for their tensors, which are added to ``tensors``."""
+    for number, transform in enumerate(transforms):
+        tensors.update({f"{prefix}{number}.{name}": value for name, value in transform.state().items()})
+    return [{"kind": transform.kind, **transform.settings()} for transform in transforms]
+
+
+def _transforms_from_json(
+    parts: Sequence[Mapping[str, Any]], prefix: str, tensors: Mapping[str, Tensor]
+) -> tuple[Transform, ...]:
+    return tuple(
+        TRANSFORMS[part["kind"]].from_state(part, _under(tensors, f"{prefix}{number}."))
+        for number, part in enumerate(parts)
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from stkit.data.known_fields import KnownFields, fit_known_fields
 from stkit.data.pipeline import Pipeline
 from stkit.data.record import Record, SequencesRecord, SpanRecord
-from stkit.data.source import PARTS, FieldSource, Part, SequenceSource
-from stkit.data.split import describe, split
+from stkit.data.roles import Roles, roles_of, select_fields, select_sequences
+from stkit.data.source import PARTS, Fields, FieldSource, Part, SequenceSource, Variable
+from stkit.data.split import Span, describe, split
 from stkit.data.stream import TrainStream, check_crop
 from stkit.data.windows import FieldWindows, SequenceWindows, Windows
 from stkit.errors import DataError
@@ -25,7 +30,7 @@ class PreparedData:
 
     Attributes:
         config: the section it was made from.
-        source: where the fields come from.
+        source: where the fields that are forecast come from.
         record: the training part as a record; everything that is fitted is fitted to it.
         train: windows to learn from.
         validation: windows to choose and stop by.
@@ -44,8 +49,13 @@ class PreparedData:
     split_summary: dict[str, dict[str, Any]]
 
     @property
+    def forecast_channels(self) -> int:
+        """Channels that are forecast: the state and the targets."""
+        return self.pipeline.forecast_channels
+
+    @property
     def state_channels(self) -> int:
-        """Channels that are forecast."""
+        """Channels that are given and fed back."""
         return self.pipeline.state_channels
 
     @property
@@ -107,16 +117,31 @@ def open_source(config: DataConfig) -> FieldSource | SequenceSource:
     return source
 
 
-def _from_record(config: DataConfig, source: FieldSource) -> PreparedData:
+def _from_record(config: DataConfig, whole: FieldSource) -> PreparedData:
+    roles = roles_of(config.roles, whole.variables, whole.name)
+    source = select_fields(whole, roles.forecast)
+    forcing = select_fields(whole, roles.forcing, is_masked=False) if roles.forcing else None
     spans = split(config.split, source.steps, source.times)
     record = SpanRecord(source, *spans["train"])
-    pipeline = Pipeline.fit(config, record, source.variables, source.grid, source.mask, source.typical_step)
-    windows = {part: FieldWindows(source, part, spans[part], pipeline, config.window_stride) for part in PARTS}
+    known: KnownFields | None = None
+    if roles.forcing or roles.static:
+        static = _static(whole, roles.static, spans["train"])
+        given = None if forcing is None else SpanRecord(forcing, *spans["train"])
+        known = fit_known_fields(
+            config.transforms, given, _named(whole, roles.forcing), static, _named(whole, roles.static)
+        )
+    pipeline = Pipeline.fit(
+        config, record, source.variables, source.grid, source.mask, source.typical_step, len(roles.target), known
+    )
+    windows = {part: FieldWindows(source, part, spans[part], pipeline, config.window_stride, forcing) for part in PARTS}
     summary = describe(spans, source.times)
     return _together(config, source, record, windows, pipeline, summary)
 
 
-def _from_sequences(config: DataConfig, source: SequenceSource, seed: int) -> PreparedData:
+def _from_sequences(config: DataConfig, whole: SequenceSource, seed: int) -> PreparedData:
+    roles = roles_of(config.roles, whole.variables, whole.name)
+    source = select_sequences(whole, roles.forecast)
+    forcing = select_sequences(whole, roles.forcing) if roles.forcing else None
     if config.split != SplitConfig():
         raise DataError(f"data.split: {source.name} has its own training, validation and test parts: leave it out")
     if config.window_stride != 1:
@@ -124,9 +149,45 @@ def _from_sequences(config: DataConfig, source: SequenceSource, seed: int) -> Pr
     frames = config.input_steps + config.horizon
     number = min(_FITTED_SEQUENCES, source.count("train") or _FITTED_SEQUENCES)
     record = SequencesRecord(source, number, frames, seed)
-    pipeline = Pipeline.fit(config, record, source.variables, source.grid)
-    windows = {part: SequenceWindows(source, part, pipeline, seed) for part in PARTS}
+    known: KnownFields | None = None
+    if roles.forcing or roles.static:
+        static = whole.sequence("train", 0, 1, seed)[0, list(roles.static)]
+        given = None if forcing is None else SequencesRecord(forcing, number, frames, seed)
+        known = fit_known_fields(
+            config.transforms, given, _named(whole, roles.forcing), static, _named(whole, roles.static)
+        )
+    pipeline = Pipeline.fit(
+        config, record, source.variables, source.grid, targets=len(roles.target), known_fields=known
+    )
+    windows = {part: SequenceWindows(source, part, pipeline, seed, forcing) for part in PARTS}
     return _together(config, source, record, windows, pipeline, {part: {} for part in PARTS})
+
+
+def _known_fields(
+    config: DataConfig, roles: Roles, source: FieldSource | SequenceSource, forcing: Record | None, static: Fields
+) -> KnownFields | None:
+    if not (roles.forcing or roles.static):
+        return None
+    named = _named(source, roles.forcing), _named(source, roles.static)
+    return fit_known_fields(config.transforms, forcing, named[0], static, named[1])
+
+
+def _named(source: FieldSource | SequenceSource, channels: Sequence[int]) -> tuple[Variable, ...]:
+    return tuple(source.variables[channel] for channel in channels)
+
+
+def _static(source: FieldSource, channels: Sequence[int], span: Span) -> Fields:
+    """Static variables, ``S H W``: those of the first training step, which are those of the last one."""
+    if not channels:
+        return np.zeros((0, *source.grid.shape), dtype=np.float32)
+    first, last = (source.read_variables(step, step + 1, channels)[0] for step in (span.start, span.stop - 1))
+    for variable, one, other in zip(_named(source, channels), first, last, strict=True):
+        if not np.array_equal(one, other, equal_nan=True):
+            raise DataError(
+                f"data.roles.static: {variable.name!r} of {source.name} changes in time: name it as forcing if it is "
+                "known for the future, or leave it to the state"
+            )
+    return np.asarray(first)
 
 
 def _together(

@@ -126,6 +126,15 @@ class FieldSource(ABC):
     def read(self, start: int, stop: int) -> Fields:
         """The steps ``start`` to ``stop`` (exclusive) in physical units: ``T C H W``, NaN where there is no value."""
 
+    def read_variables(self, start: int, stop: int, channels: Sequence[int]) -> Fields:
+        """As :meth:`read`, some channels only; a source that reads them apart overrides it."""
+        return self.read(start, stop)[:, list(channels)]
+
+    def moving_mask(self, start: int, stop: int) -> NDArray[np.bool_] | None:
+        """``T H W``, a mask that changes in time (True: a cell that counts), or None. :meth:`read` has applied it,
+        :meth:`read_variables` has not."""
+        return None
+
     def optimum(self, input_steps: int) -> Optimum | None:
         """The best possible forecast from so many steps; None where the law of the fields is not known.
 
@@ -178,6 +187,11 @@ class FieldSource(ABC):
         frame_bytes = 4 * len(self.variables) * self.grid.height * self.grid.width
         length = max(1, _PIECE_BYTES // frame_bytes)
         return [(first, min(first + length, stop)) for first in range(start, stop, length)]
+
+
+def masked(fields: Fields, mask: NDArray[np.bool_] | None) -> Fields:
+    """Fields ``T C H W`` that are missing where a mask ``T H W`` is False."""
+    return fields if mask is None else np.where(mask[:, None], fields, np.float32(np.nan))
 
 
 class ArraySource(FieldSource):

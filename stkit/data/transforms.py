@@ -21,7 +21,7 @@ from stkit.data.record import Piece, Record
 from stkit.data.source import Variable
 from stkit.errors import DataError
 from stkit.evaluate.climatology import Climatology, ClimatologyKind
-from stkit.recipe.sections.data import TransformConfig
+from stkit.recipe.sections.data import TransformConfig, VariableTransformConfig
 
 Frames = Float[Tensor, "*B T C H W"]
 
@@ -198,7 +198,51 @@ class Standardise(Transform):
         return Standardise(self.mean.to(device), self.deviation.to(device))
 
 
-TRANSFORMS: Mapping[str, type[Transform]] = {kind.kind: kind for kind in (Log, Anomaly, Standardise)}
+class Only(Transform):
+    """A transform of some variables; the others go through as they are."""
+
+    kind = "only"
+
+    def __init__(self, channels: Sequence[int], inner: Transform) -> None:
+        self.channels = tuple(channels)
+        self.inner = inner
+
+    def forward(self, frames: Frames, times: Times | None, box: Box | None = None) -> Frames:
+        """See :meth:`Transform.forward`."""
+        return self._changed(frames, self.inner.forward(self._mine(frames), times, box))
+
+    def inverse(self, frames: Frames, times: Times | None, box: Box | None = None) -> Frames:
+        """See :meth:`Transform.inverse`."""
+        return self._changed(frames, self.inner.inverse(self._mine(frames), times, box))
+
+    def _mine(self, frames: Tensor) -> Tensor:
+        return frames[..., list(self.channels), :, :]
+
+    def _changed(self, frames: Tensor, mine: Tensor) -> Tensor:
+        channels = torch.tensor(self.channels, device=frames.device)
+        return frames.index_copy(-3, channels, mine.to(frames.dtype))
+
+    def state(self) -> dict[str, Tensor]:
+        """See :meth:`Transform.state`."""
+        return self.inner.state()
+
+    def settings(self) -> dict[str, str]:
+        """See :meth:`Transform.settings`."""
+        channels = " ".join(map(str, self.channels))
+        return {**self.inner.settings(), "channels": channels, "of": self.inner.kind}
+
+    @classmethod
+    def from_state(cls, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Transform:
+        """See :meth:`Transform.from_state`."""
+        inner = TRANSFORMS[settings["of"]].from_state(settings, tensors)
+        return cls([int(channel) for channel in settings["channels"].split()], inner)
+
+    def to(self, device: torch.device) -> Only:
+        """See :meth:`Transform.to`."""
+        return Only(self.channels, self.inner.to(device))
+
+
+TRANSFORMS: Mapping[str, type[Transform]] = {kind.kind: kind for kind in (Log, Anomaly, Standardise, Only)}
 """By the name under which they are saved."""
 
 
@@ -227,12 +271,59 @@ class Transformed(Record):
             yield piece._replace(fields=fields)
 
 
+@dataclass(frozen=True)
+class Chosen(Record):
+    """Some variables of a record."""
+
+    record: Record
+    channels: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Variables, height, width."""
+        return len(self.channels), *self.record.shape[1:]
+
+    @property
+    def times(self) -> Times | None:
+        """Times of all frames."""
+        return self.record.times
+
+    def __iter__(self) -> Iterator[Piece]:
+        for piece in self.record:
+            yield piece._replace(fields=piece.fields[:, list(self.channels)])
+
+
 def fit_transforms(config: TransformConfig, record: Record, variables: Sequence[Variable]) -> tuple[Transform, ...]:
     """The transforms that a recipe asks for, fitted one after the other on the training record.
+
+    Variables that ask for the same are fitted together.
 
     Raises:
         DataError: if the record does not suffice, or a logarithm is asked of values that have none.
     """
+    groups: list[tuple[VariableTransformConfig, list[int]]] = []
+    for channel, variable in enumerate(variables):
+        wanted = _plain(config.of(variable.name))
+        known = next((channels for other, channels in groups if other == wanted), None)
+        if known is None:
+            groups.append((wanted, [channel]))
+        else:
+            known.append(channel)
+    if len(groups) == 1:
+        return _fit(groups[0][0], record, variables)
+    return tuple(
+        Only(channels, transform)
+        for wanted, channels in groups
+        for transform in _fit(wanted, Chosen(record, tuple(channels)), [variables[channel] for channel in channels])
+    )
+
+
+def _plain(config: VariableTransformConfig) -> VariableTransformConfig:
+    values = {name: getattr(config, name) for name in VariableTransformConfig.model_fields}
+    return VariableTransformConfig.model_validate(values)
+
+
+def _fit(config: VariableTransformConfig, record: Record, variables: Sequence[Variable]) -> tuple[Transform, ...]:
     fitted: tuple[Transform, ...] = ()
     if config.log_offset is not None:
         fitted = (*fitted, Log.fit(record, config.log_offset, variables))

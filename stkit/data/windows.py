@@ -1,6 +1,7 @@
 """Windows: stretches of consecutive frames that lie wholly inside one part.
 
-Axes: ``T`` time (context and horizon together), ``C`` variables, ``K`` known channels, ``H`` rows, ``W`` columns.
+Axes: ``T`` time (context and horizon together), ``C`` variables that are forecast, ``F`` forcing, ``K`` known channels,
+``H`` rows, ``W`` columns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.utils.data import Dataset
 from stkit.data.box import Box
 from stkit.data.calendar import Times, as_text, breaks
 from stkit.data.pipeline import Pipeline
-from stkit.data.source import FieldSource, Part, SequenceSource
+from stkit.data.source import Fields, FieldSource, Part, SequenceSource
 from stkit.data.split import Span
 from stkit.errors import DataError
 
@@ -43,6 +44,8 @@ class Raw(NamedTuple):
     """NaN where there is no value or the variable does not count."""
     times: Times | None
     """``T``."""
+    forcing: Float[Tensor, "T F H W"] | None = None
+    """What is given for all times and not forecast; None where there is none."""
 
 
 class Windows(Dataset[Sample], ABC):
@@ -70,9 +73,10 @@ class Windows(Dataset[Sample], ABC):
     def __len__(self) -> int:
         """How many windows there are."""
 
-    @abstractmethod
     def raw(self, index: int) -> Raw:
         """Window ``index`` in physical units, with its times."""
+        whole = self._read(index, None)
+        return whole._replace(fields=torch.where(self.pipeline.valid, whole.fields, torch.nan))
 
     @abstractmethod
     def start(self, index: int) -> int:
@@ -94,7 +98,7 @@ class Windows(Dataset[Sample], ABC):
         """
         if index < 0 or (index >= len(self) and not self.endless):
             raise IndexError(f"window {index} of {len(self)}")
-        fields, times = self._fields(index, box)
+        fields, times, forcing = self._read(index, box)
         frames, valid = self.pipeline.observe(fields, times, box)
         sample = {
             "frames": frames,
@@ -102,15 +106,15 @@ class Windows(Dataset[Sample], ABC):
             "physical": torch.where(valid, fields, 0.0),
             "start": torch.tensor(self.start(index)),
         }
-        if self.pipeline.extra_inputs:
-            sample["known"] = self.pipeline.known(times, self.frames, box)
+        if self.pipeline.known_channels:
+            sample["known"] = self.pipeline.known(times, self.frames, box, forcing)
         base = self.pipeline.base_track(fields, times, self.pipeline.input_steps, box)
         if base is not None:
             sample["base"] = base
         return sample
 
     @abstractmethod
-    def _fields(self, index: int, box: Box | None) -> tuple[Tensor, Times | None]:
+    def _read(self, index: int, box: Box | None) -> Raw:
         """Fields in physical units as the source has them, and their times."""
 
 
@@ -121,9 +125,18 @@ class FieldWindows(Windows):
         DataError: if the part is too short for one window.
     """
 
-    def __init__(self, source: FieldSource, part: Part, span: Span, pipeline: Pipeline, stride: int) -> None:
+    def __init__(
+        self,
+        source: FieldSource,
+        part: Part,
+        span: Span,
+        pipeline: Pipeline,
+        stride: int,
+        forcing: FieldSource | None = None,
+    ) -> None:
         super().__init__(part, pipeline)
         self.source = source
+        self.forcing = forcing
         self.span = span
         self._starts = _starts(span, self.frames, stride, source.times)
         if not self._starts:
@@ -136,17 +149,14 @@ class FieldWindows(Windows):
         """See :meth:`Windows.start`."""
         return self._starts[index]
 
-    def raw(self, index: int) -> Raw:
-        """See :meth:`Windows.raw`."""
-        fields, times = self._fields(index, None)
-        return Raw(torch.where(self.pipeline.valid, fields, torch.nan), times)
-
     @property
     def hash(self) -> str:
         """See :meth:`Windows.hash`."""
         source = self.source
         times = None if source.times is None else [str(source.times[start]) for start in self._starts]
-        identity = {"identity": source.identity} if source.identity else {}
+        identity: dict[str, object] = {"identity": source.identity} if source.identity else {}
+        if self.pipeline.known_fields is not None:
+            identity["known"] = list(self.pipeline.known_fields.names)
         return _digest(
             **identity,
             variables=[variable.name for variable in source.variables],
@@ -157,15 +167,12 @@ class FieldWindows(Windows):
             starts=times or list(self._starts),
         )
 
-    def _fields(self, index: int, box: Box | None) -> tuple[Tensor, Times | None]:
+    def _read(self, index: int, box: Box | None) -> Raw:
         start = self._starts[index]
         stop = start + self.frames
-        fields = self.source.read(start, stop)
-        if box is not None:
-            rows, columns = box.slices
-            fields = fields[..., rows, columns]
         times = None if self.source.times is None else self.source.times[start:stop]
-        return torch.from_numpy(np.array(fields)), times
+        forcing = None if self.forcing is None else _tensor(self.forcing.read(start, stop), box)
+        return Raw(_tensor(self.source.read(start, stop), box), times, forcing)
 
     def _too_short(self) -> str:
         span, times = self.span, self.source.times
@@ -184,9 +191,12 @@ class SequenceWindows(Windows):
     EPOCH = 10_000
     """Sequences that count as an epoch where they never end: the size of the usual training set of Moving MNIST."""
 
-    def __init__(self, source: SequenceSource, part: Part, pipeline: Pipeline, seed: int) -> None:
+    def __init__(
+        self, source: SequenceSource, part: Part, pipeline: Pipeline, seed: int, forcing: SequenceSource | None = None
+    ) -> None:
         super().__init__(part, pipeline)
         self.source = source
+        self.forcing = forcing
         self.seed = seed
         count = source.count(part)
         self.endless = count is None
@@ -198,11 +208,6 @@ class SequenceWindows(Windows):
     def start(self, index: int) -> int:
         """See :meth:`Windows.start`."""
         return index
-
-    def raw(self, index: int) -> Raw:
-        """See :meth:`Windows.raw`."""
-        fields, _ = self._fields(index, None)
-        return Raw(torch.where(self.pipeline.valid, fields, torch.nan), None)
 
     @property
     def hash(self) -> str:
@@ -218,12 +223,11 @@ class SequenceWindows(Windows):
             horizon=self.pipeline.horizon,
         )
 
-    def _fields(self, index: int, box: Box | None) -> tuple[Tensor, Times | None]:
-        fields = self.source.sequence(self.part, index, self.frames, self.seed)
-        if box is not None:
-            rows, columns = box.slices
-            fields = fields[..., rows, columns]
-        return torch.from_numpy(np.array(fields)), None
+    def _read(self, index: int, box: Box | None) -> Raw:
+        def read(source: SequenceSource) -> Tensor:
+            return _tensor(source.sequence(self.part, index, self.frames, self.seed), box)
+
+        return Raw(read(self.source), None, None if self.forcing is None else read(self.forcing))
 
 
 def _starts(span: Span, frames: int, stride: int, times: Times | None) -> tuple[int, ...]:
@@ -232,6 +236,13 @@ def _starts(span: Span, frames: int, stride: int, times: Times | None) -> tuple[
     borders = [span.start, *jumps, span.stop]
     pieces = (range(first, last - frames + 1, stride) for first, last in itertools.pairwise(borders))
     return tuple(itertools.chain.from_iterable(pieces))
+
+
+def _tensor(fields: Fields, box: Box | None) -> Tensor:
+    if box is not None:
+        rows, columns = box.slices
+        fields = fields[..., rows, columns]
+    return torch.from_numpy(np.array(fields))
 
 
 def _digest(**what: object) -> str:

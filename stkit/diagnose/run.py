@@ -178,7 +178,7 @@ class _Flow:
             RunFailed: the forecast is not finite.
         """
         trained, config = opened.trained, opened.data.config
-        window = take(opened.windows[number], config.input_steps).to(trained.device)
+        window = take(opened.windows[number], config.input_steps, opened.data.state_channels).to(trained.device)
         context = window.context.requires_grad_()
         with torch.enable_grad():
             forecast = trained.forecaster(

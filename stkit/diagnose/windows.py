@@ -58,18 +58,18 @@ def part_of(data: PreparedData, part: Part) -> Windows:
     return data.validation if part == "validation" else data.test
 
 
-def take(sample: Sample, input_steps: int) -> Window:
-    """A sample cut into what is given and what is forecast."""
+def take(sample: Sample, input_steps: int, state_channels: int | None = None) -> Window:
+    """A sample cut into what is given and what is forecast; of its channels ``state_channels`` are given, null: all."""
     frames, valid = sample["frames"][None], sample["valid"][None]
     known, base = sample.get("known"), sample.get("base")
-    context = frames[:, :input_steps]
+    context = frames[:, :input_steps, :state_channels]
     if known is not None:
         context = torch.cat([context, known[None, :input_steps]], dim=2)
     return Window(
         context=context,
         known=None if known is None else known[None, input_steps:],
         base=None if base is None else base[None, input_steps - 1 :],
-        valid=valid[:, :input_steps],
+        valid=valid[:, :input_steps, :state_channels],
         truth=frames[:, input_steps:],
         truth_valid=valid[:, input_steps:],
     )

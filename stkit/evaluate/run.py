@@ -53,6 +53,8 @@ class Batch:
     """``B T``."""
     target_times: Times | None
     """``B L``."""
+    forcing: NDArray[np.float32] | None = None
+    """``B T+L F H W``: of the context and of the frames to forecast."""
 
 
 def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> Scores:
@@ -131,7 +133,11 @@ def _go_through(
             if mine:
                 batch = _batch(data, mine)
                 said = forecaster(
-                    torch.from_numpy(batch.context), horizon, times=batch.context_times, target_times=batch.target_times
+                    batch.context[:, :, : data.state_channels],
+                    horizon,
+                    times=batch.context_times,
+                    target_times=batch.target_times,
+                    forcing=batch.forcing,
                 )
                 forecasts = {"model": said.cpu().numpy()}
                 forecasts |= {name: _baseline(baseline, batch) for name, baseline in baselines.items()}
@@ -181,6 +187,9 @@ def _batch(data: PreparedData, windows: range) -> Batch:
         truth=fields[:, known:],
         context_times=None if times is None else times[:, :known],
         target_times=None if times is None else times[:, known:],
+        forcing=None
+        if raw[0].forcing is None
+        else torch.stack([window.forcing for window in raw if window.forcing is not None]).numpy(),
     )
 
 

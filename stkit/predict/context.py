@@ -35,7 +35,7 @@ def check_context(
     if pipeline.step is not None and times is None:
         raise DataError(f"{path}: has no times that can be understood, but the model was trained on fields with times")
     valid = pipeline.valid.cpu().numpy()
-    for channel, variable in enumerate(pipeline.variables):
+    for channel, variable in enumerate(pipeline.variables[: pipeline.state_channels]):
         if not np.isfinite(context[:, channel][:, valid[channel]]).any():
             raise DataError(
                 f"{path}: {variable.name!r} is missing (NaN) at every cell of the {len(context)} frames "

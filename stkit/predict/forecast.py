@@ -1,6 +1,7 @@
 """Forecast from a user's file with a trained run: ``stkit predict``.
 
-Only frames up to the start are read; nothing of the future is needed, and the horizon may be any.
+Only frames up to the start are read; of the future nothing is needed but the forcing, where the model takes some. The
+horizon may be any.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from stkit.errors import UsageError
 from stkit.evaluate.forecast_file import ForecastFile
 from stkit.evaluate.forecast_layout import Layout
 from stkit.predict.context import check_context, step_words
+from stkit.predict.forcing import forcing_of, state_of
 from stkit.predict.inputs import open_input
 from stkit.predict.starts import find_start
 from stkit.run.load import TrainedForecaster, load
@@ -81,7 +83,8 @@ def predict(
     forecaster = load(run, device=_device(device))
     pipeline = forecaster.pipeline
     ahead = horizon or pipeline.horizon
-    fields = open_input(path, forecaster)
+    source_fields = open_input(path, forecaster)
+    fields = state_of(source_fields, pipeline)
     known = pipeline.input_steps
     last = find_start(fields, start, known, path)
     context = fields.read(last + 1 - known, last + 1)
@@ -89,8 +92,9 @@ def predict(
     check_context(context, times, fields.times, pipeline, path)
     if ahead > pipeline.horizon:
         LOG.warning("the model was trained for %d steps ahead; steps beyond are extrapolated", pipeline.horizon)
-    said = forecaster(context, ahead, times=None if times is None else times[None]).cpu().numpy()
     valid = None if times is None else pipeline.target_times(times[None], ahead)
+    forcing = forcing_of(source_fields, last, None if valid is None else valid[0], ahead, pipeline, path)
+    said = forecaster(context, ahead, times=None if times is None else times[None], forcing=forcing).cpu().numpy()
     layout = Layout(
         variables=pipeline.variables,
         grid=pipeline.grid,

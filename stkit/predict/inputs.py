@@ -21,12 +21,12 @@ def open_input(path: Path, forecaster: TrainedForecaster) -> FieldSource:
     pipeline = forecaster.pipeline
     source = NetcdfSource(_input_config(path, forecaster))
     names = [variable.name for variable in source.variables]
-    expected = [variable.name for variable in pipeline.variables]
+    expected = [variable.name for variable in pipeline.inputs]
     if names != expected:
         raise DataError(
             f"{path}: gives the variables {', '.join(names)}; the model was trained on {', '.join(expected)}"
         )
-    for given, trained in zip(source.variables, pipeline.variables, strict=True):
+    for given, trained in zip(source.variables, pipeline.inputs, strict=True):
         if given.units != trained.units:
             raise DataError(
                 f"{path}: {given.name!r} is in {given.units!r}, but the model was trained on {trained.units!r}: "
@@ -37,15 +37,16 @@ def open_input(path: Path, forecaster: TrainedForecaster) -> FieldSource:
 
 
 def _input_config(path: Path, forecaster: TrainedForecaster) -> NetcdfConfig:
-    """How the training file was read, for another file. The mask is the model's own."""
-    names = tuple(variable.name for variable in forecaster.pipeline.variables)
+    """How the training file was read, for another file. A mask that does not change is the model's own."""
+    names = tuple(variable.name for variable in forecaster.pipeline.inputs)
     config = _trained_config(forecaster)
     if not path.is_file():
         return config.model_copy(update={"path": str(path), "variables": names})
     with open_file(path) as dataset:
         present = {str(name) for name in dataset.data_vars}
+        moving = config.mask in dataset.variables and dataset[config.mask].ndim == 3
     keep = config.spread is not None and not present.issuperset(names)
-    update = {"path": str(path), "mask": None, "allow_gaps": True}
+    update = {"path": str(path), "mask": config.mask if moving else None, "allow_gaps": True}
     return config.model_copy(update=update if keep else {**update, "variables": names, "spread": None})
 
 

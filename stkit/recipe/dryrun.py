@@ -59,14 +59,16 @@ class DryRun:
         return asdict(self)
 
 
-def data_shape(config: DataConfig) -> tuple[int, int, int]:
-    """Channels, height and width of the recipe's data. Opens the data.
+def data_shape(config: DataConfig) -> tuple[int, int, int, int]:
+    """Channels of the state and of what is forecast, height and width of the recipe's data. Opens the data.
 
     Raises:
         DataError: if it cannot be opened.
     """
     source = plugins().resolve("datasets", config.dataset.name).load_target().from_config(config.dataset)
-    return len(source.variables), source.grid.height, source.grid.width
+    roles = config.roles
+    forecast = len(source.variables) - len(roles.forcing) - len(roles.static)
+    return forecast - len(roles.target), forecast, source.grid.height, source.grid.width
 
 
 def dry_run(loaded: LoadedRecipe) -> DryRun:
@@ -82,20 +84,21 @@ def dry_run(loaded: LoadedRecipe) -> DryRun:
     from stkit.stacks.build import build_forecaster
 
     recipe = loaded.recipe
-    fields, height, width = data_shape(recipe.data)
+    fields, forecast, height, width = data_shape(recipe.data)
     known = known_channels(recipe)
     nodes = plan(recipe.model, fields + known, known)
     forecaster = build_forecaster(
         recipe.model,
         in_channels=fields + known,
-        out_channels=fields,
+        out_channels=forecast,
+        known_channels=known,
         grid=(height, width),
         device="meta",
     )
     crop = recipe.data.crop
     seen = (height, width) if crop is None else (min(crop.height, height), min(crop.width, width))
     steps = recipe.data.input_steps + recipe.data.horizon
-    frames = torch.zeros(1, steps, fields, *seen, device="meta")
+    frames = torch.zeros(1, steps, forecast, *seen, device="meta")
     extra = torch.zeros(1, steps, known, *seen, device="meta") if known else None
     kept = _Kept()
     counter = FlopCounterMode(display=False)
@@ -105,7 +108,7 @@ def dry_run(loaded: LoadedRecipe) -> DryRun:
     activations = kept.bytes * recipe.train.batch_size
     return DryRun(
         in_channels=fields + known,
-        out_channels=fields,
+        out_channels=forecast,
         height=height,
         width=width,
         layers=_layers(forecaster, nodes),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Found = Iterator[tuple[Path, str]]
 
-EXTRA_CHANNELS = {"calendar": 2, "mask": 1}
+EXTRA_CHANNELS = {"calendar": 2, "mask": 1, "latitude": 1}
 """Channels of each known input."""
 _MOMENT = r"\d{4}(?:-\d{2}(?:-\d{2}(?:T\d{2}(?::\d{2}(?::\d{2})?)?)?)?)?"
 _SPAN = re.compile(rf"({_MOMENT})\.\.({_MOMENT})")
@@ -37,6 +37,7 @@ def check_sense(loaded: LoadedRecipe) -> None:
     recipe = loaded.recipe
     checks = (
         _split(recipe.data.split),
+        _roles(recipe),
         _model(recipe),
         _nonstationary(recipe),
         _train(recipe),
@@ -48,7 +49,8 @@ def check_sense(loaded: LoadedRecipe) -> None:
 
 def known_channels(recipe: Recipe) -> int:
     """Channels of the known inputs that the recipe asks for."""
-    return sum(EXTRA_CHANNELS[name] for name in recipe.data.extra_inputs)
+    roles = recipe.data.roles
+    return sum(EXTRA_CHANNELS[name] for name in recipe.data.extra_inputs) + len(roles.static) + len(roles.forcing)
 
 
 def _model(recipe: Recipe) -> Found:
@@ -116,6 +118,29 @@ def _metrics(recipe: Recipe) -> Found:
             f"{dataset.name!r}: leave it out, or take a field that is made by a law, such as synthetic_field"
         )
         yield ("evaluate", "baselines", baselines.index("optimal")), message
+
+
+def _roles(recipe: Recipe) -> Found:
+    data, rollout = recipe.data, recipe.model.rollout
+    roles: dict[str, tuple[str, ...]] = {name: getattr(data.roles, name) for name in type(data.roles).model_fields}
+    seen: dict[str, str] = {}
+    for role, variables in roles.items():
+        for place, variable in enumerate(variables):
+            if variable in seen:
+                yield ("data", "roles", role, place), f"{variable!r} is named before, as {seen[variable]}"
+            seen[variable] = role
+    if roles["target"] and data.departure_from in ("persistence", "damped_anomaly"):
+        message = (
+            f"{data.departure_from} starts from the last known value, and a target ({', '.join(roles['target'])}) has "
+            "none when a forecast is made: write climatology or none"
+        )
+        yield ("data", "departure_from"), message
+    if roles["forcing"] and rollout.name == "encoder_forecaster" and not rollout.reads_known:
+        message = (
+            f"the forcing ({', '.join(roles['forcing'])}) of the frames to forecast would not be read: write "
+            "reads_known: true, or the rollout next_frame"
+        )
+        yield ("model", "rollout"), message
 
 
 def _split(split: SplitConfig) -> Found:

@@ -1,10 +1,12 @@
 """A trained forecaster from its run directory: physical units in, physical units out.
 
-Axes: ``B`` batch, ``T`` time, ``C`` variables, ``K`` known inputs, ``H`` rows, ``W`` columns.
+Axes: ``B`` batch, ``T`` time, ``S`` variables of the state, ``C`` variables that are forecast (the state, then the
+targets), ``F`` forcing, ``K`` known inputs, ``H`` rows, ``W`` columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from stkit.data.calendar import Times
 from stkit.data.pipeline import Pipeline
+from stkit.data.source import Variable
 from stkit.errors import CheckpointError, DataError
 from stkit.recipe import Recipe
 from stkit.recipe import load as load_recipe
@@ -32,11 +35,13 @@ class TrainedStream(NamedTuple):
     model: StreamState
     """The model's own state."""
     observed: Tensor
-    """``B T C H W``, physical units: the last frames that came."""
+    """``B T S H W``, physical units: the last frames that came."""
     times: Times | None
     """``B T``: their times."""
     missed: int
     """Frames since then that did not come."""
+    forcing: Tensor | None = None
+    """``B 1 F H W``, physical units: of the frame that is forecast; None where the model takes none."""
 
 
 class TrainedForecaster:
@@ -80,74 +85,94 @@ class TrainedForecaster:
         *,
         times: ArrayLike | None = None,
         target_times: ArrayLike | None = None,
+        forcing: Tensor | ArrayLike | None = None,
     ) -> Tensor:
         """Forecast ``horizon`` frames: ``B horizon C H W`` in physical units, NaN where a variable does not count.
 
         Args:
-            context: ``B T C H W`` (or ``T C H W``: a batch of one), physical units, NaN where there is no value.
+            context: ``B T S H W`` (or ``T S H W``: a batch of one), physical units, NaN where there is no value.
             horizon: frames to forecast; any number.
             times: of the context, ``B T`` or ``T``, what NumPy reads as datetime64; null only for fields without times.
             target_times: ``B horizon`` or ``horizon``; null: the regular steps after the context.
+            forcing: ``B T+horizon F H W`` (or without ``B``), physical units, of the context and of the frames to
+                forecast; null only where the model takes none.
 
         Raises:
-            DataError: the grid or the variables are not those of the training, or times are missing.
+            DataError: the grid or the variables are not those of the training, or times or the forcing are missing.
         """
         fields, when = self._observed(context, times)
         ahead = self._times(target_times, fields.shape[0], horizon, "target_times")
         if ahead is None and when is not None:
             ahead = self.pipeline.target_times(when, horizon)
-        known = self._known(ahead, fields.shape[0], horizon)
-        base = self.pipeline.base(fields, when, horizon, ahead)
-        inside, valid = self._inputs(fields, when)
+        given, coming = self._forcing(forcing, fields, horizon)
+        known = self._known(ahead, fields.shape[0], horizon, coming)
+        base = self.pipeline.base(self.pipeline.with_targets(fields), when, horizon, ahead)
+        inside, valid = self._inputs(fields, when, given)
         said = self.forecaster(inside, horizon, known=known, base=base, valid=valid)
         return self.pipeline.inverse(said, ahead)
 
     @torch.no_grad()
-    def warm(self, context: Tensor | ArrayLike, times: ArrayLike | None = None) -> TrainedStream:
+    def warm(
+        self,
+        context: Tensor | ArrayLike,
+        times: ArrayLike | None = None,
+        *,
+        forcing: Tensor | ArrayLike | None = None,
+    ) -> TrainedStream:
         """Take in a context, as in a call; ``.forecast`` is the next frame's.
+
+        ``forcing`` is that of the context and of the next frame: ``B T+1 F H W``.
 
         Raises:
             DataError: as a call.
         """
         fields, when = self._observed(context, times)
         ahead = None if when is None else self.pipeline.target_times(when, 1)
-        known = self._known(ahead, fields.shape[0], 1)
-        base = self.pipeline.base(fields, when, 1, ahead)
-        inside, valid = self._inputs(fields, when)
+        given, coming = self._forcing(forcing, fields, 1)
+        known = self._known(ahead, fields.shape[0], 1, coming)
+        base = self.pipeline.base(self.pipeline.with_targets(fields), when, 1, ahead)
+        inside, valid = self._inputs(fields, when, given)
         state = self.forecaster.warm(
             inside, next_known=known[:, 0], base=None if base is None else base[:, 0], valid=valid
         )
-        return self._stream(state, fields, when, 0)
+        return self._stream(state, fields, when, 0, coming)
 
     @torch.no_grad()
-    def ahead(self, state: TrainedStream, horizon: int) -> Tensor:
+    def ahead(self, state: TrainedStream, horizon: int, *, forcing: Tensor | ArrayLike | None = None) -> Tensor:
         """Forecast ``horizon`` frames from where a stream stands: ``B horizon C H W``, physical units. It stays.
 
         It is the forecast of a call whose context is every frame since the stream was warmed, as long as each cell has
-        a value in the frames that the stream keeps.
+        a value in the frames that the stream keeps. ``forcing`` is that of these frames, ``B horizon F H W``.
         """
         batch, missed = state.observed.shape[0], state.missed
         times = None if state.times is None else self.pipeline.target_times(state.times, missed + horizon)
-        base = self.pipeline.base(state.observed, state.times, missed + horizon, times)
+        base = self.pipeline.base(self.pipeline.with_targets(state.observed), state.times, missed + horizon, times)
         after = None if times is None else times[:, missed:]
+        coming = None if forcing is None else self._fields(forcing, self.pipeline.forcing, "forcing")
         said = self.forecaster.ahead(
             state.model,
             horizon,
-            known=self._known(after, batch, horizon),
+            known=self._known(after, batch, horizon, coming),
             base=None if base is None else base[:, missed:],
         )
         return self.pipeline.inverse(said, after)
 
     @torch.no_grad()
     def step(
-        self, frame: Tensor | ArrayLike | None, state: TrainedStream, time: ArrayLike | None = None
+        self,
+        frame: Tensor | ArrayLike | None,
+        state: TrainedStream,
+        time: ArrayLike | None = None,
+        *,
+        forcing: Tensor | ArrayLike | None = None,
     ) -> tuple[Tensor, TrainedStream]:
-        """Take in the next frame of a stream, ``B C H W`` in physical units, and forecast the one after it.
+        """Take in the next frame of a stream, ``B S H W`` in physical units, and forecast the one after it.
 
         Args:
             frame: null: it did not come, and its forecast stands in for it.
             state: where the stream stands.
             time: of the frame, one for all or ``B``; null: the regular step after the frames so far.
+            forcing: ``B F H W``, physical units, of the frame that is forecast; null only where the model takes none.
 
         Returns:
             The forecast ``B C H W`` of the frame after ``frame``, and the stream's new state.
@@ -163,52 +188,74 @@ class TrainedForecaster:
         if frame is None:
             missed += 1
         else:
-            came = self._checked(
-                torch.as_tensor(np.asarray(frame) if not isinstance(frame, Tensor) else frame)[:, None]
-            )
-            inside, valid = (part[:, 0] for part in self.pipeline.observe(came, now))
+            came = self._state_fields(_as_frames(frame))
+            inside, valid = (part[:, 0] for part in self._observe(came, now))
             kept = self.recipe.data.input_steps - 1
             observed = torch.cat([observed[:, observed.shape[1] - min(kept, observed.shape[1]) :], came], dim=1)
             if times is not None and now is not None:
                 times = np.concatenate([times, now], axis=1)[:, -observed.shape[1] :]
             missed = 0
         ahead = None if times is None else self.pipeline.target_times(times, missed + 1)
-        base = self.pipeline.base(observed, times, missed + 1, ahead)
+        base = self.pipeline.base(self.pipeline.with_targets(observed), times, missed + 1, ahead)
         batch = observed.shape[0]
+        coming = None if forcing is None else self._fields(_as_frames(forcing), self.pipeline.forcing, "forcing")
         _, model = self.forecaster.step(
             inside,
             state.model,
-            known=self._known(now, batch, 1)[:, 0],
-            next_known=self._known(None if ahead is None else ahead[:, -1:], batch, 1)[:, 0],
+            known=self._known(now, batch, 1, state.forcing)[:, 0],
+            next_known=self._known(None if ahead is None else ahead[:, -1:], batch, 1, coming)[:, 0],
             base=None if base is None else base[:, -1],
             valid=valid,
         )
-        stream = self._stream(model, observed, times, missed)
+        stream = self._stream(model, observed, times, missed, coming)
         return stream.forecast, stream
 
-    def _stream(self, model: StreamState, observed: Tensor, times: Times | None, missed: int) -> TrainedStream:
+    def _stream(
+        self, model: StreamState, observed: Tensor, times: Times | None, missed: int, forcing: Tensor | None
+    ) -> TrainedStream:
         ahead = None if times is None else self.pipeline.target_times(times, missed + 1)[:, -1:]
         forecast = self.pipeline.inverse(model.forecast[:, None], ahead)[:, 0]
-        return TrainedStream(forecast, model, observed, times, missed)
+        return TrainedStream(forecast, model, observed, times, missed, forcing)
 
     def _observed(self, context: Tensor | ArrayLike, times: ArrayLike | None) -> tuple[Tensor, Times | None]:
-        fields = context if isinstance(context, Tensor) else torch.as_tensor(np.asarray(context))
-        if fields.ndim == 4:
-            fields = fields[None]
-        fields = self._checked(fields)
+        fields = self._state_fields(context)
         when = self._times(times, fields.shape[0], fields.shape[1], "times")
         if when is None and self.pipeline.step is not None:
             raise DataError("the model was trained on fields with times: give the times of the context")
         return fields, when if self.pipeline.step is not None else None
 
-    def _checked(self, fields: Tensor) -> Tensor:
-        grid, names = self.pipeline.grid, [variable.name for variable in self.pipeline.variables]
-        if fields.ndim != 5 or fields.shape[1] < 1 or fields.shape[2:] != (len(names), *grid.shape):
+    def _state_fields(self, fields: Tensor | ArrayLike) -> Tensor:
+        return self._fields(fields, self.pipeline.variables[: self.pipeline.state_channels], "fields")
+
+    def _fields(self, fields: Tensor | ArrayLike, variables: Sequence[Variable], what: str) -> Tensor:
+        """``B T _ H W`` of these variables on the training's grid; without ``B`` a batch of one."""
+        given = _tensor(fields)
+        if given.ndim == 4:
+            given = given[None]
+        grid, names = self.pipeline.grid, [variable.name for variable in variables]
+        if given.ndim != 5 or given.shape[1] < 1 or given.shape[2:] != (len(names), *grid.shape):
             raise DataError(
-                f"expected fields B T {len(names)} {grid.height} {grid.width} (the variables {', '.join(names)} on the "
-                f"grid of the training), received the shape {tuple(fields.shape)}"
+                f"expected {what} B T {len(names)} {grid.height} {grid.width} (the variables {', '.join(names)} on the "
+                f"grid of the training), received the shape {tuple(given.shape)}"
             )
-        return fields.to(self.device, torch.float32)
+        return given.to(self.device, torch.float32)
+
+    def _forcing(
+        self, forcing: Tensor | ArrayLike | None, fields: Tensor, horizon: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """That of the context, and that of the frames to forecast."""
+        if forcing is None:
+            return None, None
+        if not self.pipeline.forcing:
+            raise DataError("the model takes no forcing: leave it out")
+        given = self._fields(forcing, self.pipeline.forcing, "forcing")
+        batch, known = fields.shape[:2]
+        if given.shape[:2] != (batch, known + horizon):
+            raise DataError(
+                f"forcing: expected {batch} x {known + horizon} frames, those of the context and those to forecast, "
+                f"received {given.shape[0]} x {given.shape[1]}"
+            )
+        return given[:, :known], given[:, known:]
 
     def _times(self, times: ArrayLike | None, batch: int, count: int, what: str) -> Times | None:
         if times is None:
@@ -218,15 +265,30 @@ class TrainedForecaster:
             raise DataError(f"{what}: expected {count} times, or {batch} x {count}, received the shape {given.shape}")
         return np.broadcast_to(given, (batch, count))
 
-    def _known(self, times: Times | None, batch: int, count: int) -> Tensor:
-        known = self.pipeline.known(times, count)
-        return known if times is not None else known.expand(batch, *known.shape)
+    def _known(self, times: Times | None, batch: int, count: int, forcing: Tensor | None) -> Tensor:
+        known = self.pipeline.known(times, count, forcing=forcing)
+        return known.expand(batch, *known.shape[-4:])
 
-    def _inputs(self, fields: Tensor, times: Times | None) -> tuple[Tensor, Tensor]:
+    def _observe(self, fields: Tensor, times: Times | None) -> tuple[Tensor, Tensor]:
+        """The state in model space, and where it has a value."""
+        frames, valid = self.pipeline.observe(self.pipeline.with_targets(fields), times)
+        state = self.pipeline.state_channels
+        return frames[:, :, :state], valid[:, :, :state]
+
+    def _inputs(self, fields: Tensor, times: Times | None, forcing: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the model is given, and where its fields have a value."""
-        known = self._known(times, *fields.shape[:2])
-        frames, valid = self.pipeline.observe(fields, times)
+        known = self._known(times, fields.shape[0], fields.shape[1], forcing)
+        frames, valid = self._observe(fields, times)
         return torch.cat([frames, known], dim=2), valid
+
+
+def _tensor(fields: Tensor | ArrayLike) -> Tensor:
+    return fields if isinstance(fields, Tensor) else torch.as_tensor(np.asarray(fields))
+
+
+def _as_frames(frame: Tensor | ArrayLike) -> Tensor:
+    """A frame ``B _ H W`` as a sequence of one."""
+    return _tensor(frame)[:, None]
 
 
 def load(
@@ -261,7 +323,8 @@ def load(
     forecaster = build_forecaster(
         loaded.recipe.model,
         in_channels=pipeline.state_channels + pipeline.known_channels,
-        out_channels=pipeline.state_channels,
+        out_channels=pipeline.forecast_channels,
+        known_channels=pipeline.known_channels,
         grid=pipeline.grid.shape,
     )
     part = "ema" if saved.tensors.get("ema") else "model"

@@ -75,6 +75,7 @@ def build_forecaster(
     *,
     in_channels: int,
     out_channels: int,
+    known_channels: int | None = None,
     grid: tuple[int, int] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -85,6 +86,7 @@ def build_forecaster(
         model: the section.
         in_channels: channels of the frames given, the known inputs among them.
         out_channels: channels forecast.
+        known_channels: how many of ``in_channels`` are known inputs; None: as many as are not forecast.
         grid: height and width of the data, for weights that belong to grid cells; None: the model fits any grid.
         device: of the parameters.
         dtype: of the parameters.
@@ -94,7 +96,7 @@ def build_forecaster(
     """
     folded = None if grid is None else (-(-grid[0] // model.patch), -(-grid[1] // model.patch))
     builder = _Builder(folded, None if device is None else torch.device(device), dtype)
-    known_channels = max(in_channels - out_channels, 0)
+    known_channels = max(in_channels - out_channels, 0) if known_channels is None else known_channels
     stack = builder.stack(plan(model, in_channels, known_channels, folded))
     head = builder.head(model.head, stack.widths, out_channels * model.patch**2)
     rollout: Rollout
@@ -106,6 +108,7 @@ def build_forecaster(
         rollout,
         in_channels=in_channels,
         out_channels=out_channels,
+        known_channels=known_channels,
         patch=model.patch,
         nonstationary=builder.nonstationary(model.nonstationary, in_channels - known_channels, grid),
     )

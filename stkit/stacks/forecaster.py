@@ -63,8 +63,8 @@ class Forecaster(nn.Module):
         forecast, stream = forecaster.step(frame, stream)     # the next observation came
         forecast, stream = forecaster.step(None, stream)      # none came: go on from the forecast
 
-    The frames' channels are the state, which is forecast and fed back, then the known inputs (calendar, mask), which
-    are known in the future, too. Where more channels are forecast than taken in, the first ones are fed back.
+    The frames' channels are the state, which is forecast and fed back, then the known inputs (calendar, mask, forcing),
+    which are known in the future, too. Where more channels are forecast than taken in, the first ones are fed back.
 
     A field has zeros where it has no value, on land or where it is missing; ``valid`` says where that is. No attention
     looks at a patch in which no field had a value in the whole context, and no level or scale of a module for
@@ -74,6 +74,7 @@ class Forecaster(nn.Module):
         rollout: the stacks and the head, in folded space.
         in_channels: channels of the context's frames.
         out_channels: channels forecast.
+        known_channels: how many of ``in_channels`` are known inputs; None: as many as are not forecast.
         patch: side in cells of the patches that the rollout's channels stand for.
         nonstationary: what the state's channels go through on their way in, and back on their way out; None: nothing.
             Channels that are forecast and not fed back are left as they are.
@@ -85,6 +86,7 @@ class Forecaster(nn.Module):
         *,
         in_channels: int,
         out_channels: int,
+        known_channels: int | None = None,
         patch: int = 1,
         nonstationary: NonStationary | None = None,
     ) -> None:
@@ -93,7 +95,7 @@ class Forecaster(nn.Module):
         self.nonstationary = AsItIs() if nonstationary is None else nonstationary
         self.in_channels = in_channels
         self.state_channels = out_channels
-        self.known_channels = max(in_channels - out_channels, 0)
+        self.known_channels = max(in_channels - out_channels, 0) if known_channels is None else known_channels
         self.patch = patch
 
     @property
@@ -237,7 +239,7 @@ class Forecaster(nn.Module):
         known = announced if known is None else known
         keys = state.keys
         if frame is not None and keys is not None and valid is not None:
-            keys = keys | self._patched(valid[:, None])
+            keys = keys | self._patched(self._fed(valid)[:, None])
         with sequence(self), masked_keys(self.network, keys):
             if frame is None:
                 x, memory = self._forecast_as_input(state._replace(next_known=known))
@@ -379,6 +381,7 @@ class Forecaster(nn.Module):
             return None
         batch, steps, _, height, width = context.shape
         _check("valid", valid, (batch, steps, valid.shape[2], height, width))
+        valid = self._fed(valid)
         keys = self._patched(valid)
         # Without a mask attention computes the same numbers faster.
         return None if bool(keys.all()) else keys

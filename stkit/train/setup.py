@@ -145,11 +145,12 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator) -> Training:
     forecaster = build_forecaster(
         recipe.model,
         in_channels=data.state_channels + data.known_channels,
-        out_channels=data.state_channels,
+        out_channels=data.forecast_channels,
+        known_channels=data.known_channels,
         grid=data.grid,
     )
     widths = tuple(layer.width for layer in recipe.model.layers)
-    site = LossSite(data.state_channels, widths, data.pipeline.variables)
+    site = LossSite(data.forecast_channels, widths, data.pipeline.variables)
     loss: Loss = build_component("losses", recipe.train.loss, site)
     objective = Objective(forecaster, loss, recipe.data.input_steps)
     objective.to(accelerator.device)

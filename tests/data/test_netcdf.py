@@ -159,9 +159,34 @@ def test_a_mask_and_values_that_mean_missing(tmp_path: Path) -> None:
     assert np.isnan(read[0, 0, 2, 2])
     assert np.isfinite(read).sum() == 12 * 24 - 13
     refused(path, "no mask variable 'see'; on lat and lon it has sea; did you mean 'sea'", mask="see")
-    refused(path, "the mask 'sst' must lie on lat and lon, got time, lat, lon", mask="sst")
+    rows = write(tmp_path, data.assign(rows=data.sea.isel(lon=0)), "rows.nc")
+    refused(
+        rows, "the mask 'rows' must lie on lat and lon, or on time as well, got lat", mask="rows", variables=["sst"]
+    )
     nowhere = write(tmp_path, data.assign(sea=data.sea * 0), "nowhere.nc")
     refused(nowhere, "the mask 'sea' is zero everywhere", mask="sea")
+
+
+@pytest.mark.parametrize("memory_mb", [0, 1024])
+def test_a_mask_that_changes_in_time(tmp_path: Path, memory_mb: int) -> None:
+    values, rng = fields(), np.random.default_rng(0)
+    open_water = rng.uniform(size=values.shape) < 0.7
+    data = dataset(values, months(12)).assign(open=(("time", "lat", "lon"), open_water.astype(np.int8)))
+    record = opened(write(tmp_path, data), variables=["sst"], mask="open", memory_mb=memory_mb)
+    assert record.mask is None
+    np.testing.assert_array_equal(record.read(3, 9)[:, 0], np.where(open_water, values, np.nan)[3:9])
+
+
+def test_a_variable_without_time(tmp_path: Path) -> None:
+    values = fields()
+    data = dataset(values, months(12)).assign(depth=(("lat", "lon"), values[0] * 2), level=(("lat",), values[0, :, 0]))
+    path = write(tmp_path, data)
+    for memory_mb in (0, 1024):
+        record = opened(path, variables=["depth", "sst"], memory_mb=memory_mb)
+        np.testing.assert_array_equal(record.read(3, 9)[:, 0], np.broadcast_to(values[0] * 2, (6, 4, 6)))
+        np.testing.assert_array_equal(record.read_variables(3, 9, [1])[:, 0], values[3:9])
+    refused(path, "variable 'depth' has no time dimension", variables=["depth"])
+    refused(path, "variable 'level' has no time dimension", variables=["sst", "level"])
 
 
 def test_packed_integers_are_unpacked(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def draw_forecasts(folder: Path, data: PreparedData, forecasts: Mapping[int, NDA
 
 
 def _shown(data: PreparedData, index: int, forecast: NDArray[np.float32]) -> Shown:
-    fields, times = data.test.raw(index)
+    fields, times, _ = data.test.raw(index)
     known = data.config.input_steps
     values = fields.numpy()
     return Shown(

@@ -25,7 +25,19 @@ class SplitConfig(Config):
     """Time steps left out between two parts."""
 
 
-class TransformConfig(Config):
+class RolesConfig(Config):
+    """What each variable is to the model. One that is not named is part of the state: known in the past, forecast, and
+    fed back."""
+
+    forcing: tuple[str, ...] = ()
+    """Known in the past and in the future, and never forecast: winds of a weather forecast, a tide."""
+    static: tuple[str, ...] = ()
+    """The same at all times, and never forecast: a land mask, a depth."""
+    target: tuple[str, ...] = ()
+    """Forecast, and never given to the model."""
+
+
+class VariableTransformConfig(Config):
     """Applied in this order going in, undone in reverse order coming out. Fitted on the training part only."""
 
     log_offset: float | None = Field(None, gt=0)
@@ -34,6 +46,18 @@ class TransformConfig(Config):
     """Subtract a climatology: a mean for each calendar month, or smooth harmonics of the day of the year."""
     standardise: Literal["none", "variable", "cell"] = "variable"
     """Zero mean and unit deviation, for each variable over the whole field or for each grid cell."""
+
+
+class TransformConfig(VariableTransformConfig):
+    """Applied in this order going in, undone in reverse order coming out. Fitted on the training part only. A static
+    variable has no anomaly, and is standardised over its cells."""
+
+    variables: dict[str, VariableTransformConfig] = {}
+    """Other transforms for the variables named, instead of those above: ``{rain: {log_offset: 0.1}}``."""
+
+    def of(self, variable: str) -> VariableTransformConfig:
+        """The transforms of one variable."""
+        return self.variables.get(variable, self)
 
 
 class CropConfig(Config):
@@ -54,10 +78,12 @@ class DataConfig(Config):
     """Frames it forecasts."""
     window_stride: int = Field(1, ge=1)
     """Time steps between the starts of consecutive windows."""
+    roles: RolesConfig = RolesConfig()
     split: SplitConfig = SplitConfig()
     transforms: TransformConfig = TransformConfig()
-    extra_inputs: tuple[Literal["calendar", "mask"], ...] = ()
-    """Known inputs besides the fields: sine and cosine of the season (2 channels); 1 on valid cells (1 channel)."""
+    extra_inputs: tuple[Literal["calendar", "mask", "latitude"], ...] = ()
+    """Known inputs that are in no file: ``calendar``, sine and cosine of the season (2 channels); ``mask``, 1 on valid
+    cells; ``latitude``, its sine."""
     departure_from: Literal["none", "persistence", "climatology", "damped_anomaly"] = "none"
     """Forecast the departure from this baseline, so that a head that starts at zero starts at the baseline."""
     crop: CropConfig | None = None
