@@ -18,7 +18,7 @@ _STEP_TOLERANCE = 0.01
 
 
 def check_context(
-    context: Fields, times: Times | None, every_time: Times | None, pipeline: Pipeline, path: Path
+    context: Fields, times: Times | None, every_time: Times | None, pipeline: Pipeline, path: str | Path
 ) -> None:
     """Refuse frames that a model cannot start from.
 

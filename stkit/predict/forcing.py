@@ -28,7 +28,7 @@ def state_of(source: FieldSource, pipeline: Pipeline) -> FieldSource:
 
 
 def forcing_of(
-    source: FieldSource, last: int, valid: Times | None, ahead: int, pipeline: Pipeline, path: Path
+    source: FieldSource, last: int, valid: Times | None, ahead: int, pipeline: Pipeline, path: str | Path
 ) -> Fields | None:
     """The forcing of the context and of the frames to forecast, from an input: ``T+ahead F H W``.
 

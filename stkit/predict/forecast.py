@@ -1,26 +1,35 @@
-"""Forecast from a user's file with a trained run: ``stkit predict``.
+"""Forecast from a user's file with trained runs: ``stkit predict``.
 
-Only frames up to the start are read; of the future nothing is needed but the forcing, where the model takes some. The
-horizon may be any.
+Only frames up to the start are read; of the future nothing is needed but the forcing, where the model takes some, and
+the horizon may be any.
+
+Axes: ``M`` members, ``B`` starts, ``T`` known frames, ``L`` lead times, ``C`` variables, ``H`` rows, ``W`` columns.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stkit.data.calendar import as_text
+import numpy as np
+from numpy.typing import NDArray
+
+from stkit.data.calendar import Times, as_text
+from stkit.data.record import SpanRecord
+from stkit.data.source import FieldSource
 from stkit.errors import UsageError
-from stkit.evaluate.forecast_file import ForecastFile
+from stkit.evaluate.forecast_file import ZARR, forecast_file
 from stkit.evaluate.forecast_layout import Layout
 from stkit.predict.context import check_context, step_words
-from stkit.predict.forcing import forcing_of, state_of
-from stkit.predict.inputs import open_input
-from stkit.predict.starts import find_start
-from stkit.run.load import TrainedForecaster, load
+from stkit.predict.forcing import forcing_of
+from stkit.predict.members import Member, lagged, open_members
+from stkit.predict.region import on_region
+from stkit.predict.starts import find_starts
+from stkit.run.record import command, now
 
 LOG = logging.getLogger("stkit.predict")
 
@@ -30,14 +39,16 @@ class Predicted:
     """What was forecast."""
 
     out: str
-    """The NetCDF file."""
+    """The file, or the Zarr store."""
     variables: tuple[str, ...]
-    start: str
-    """Time of the last known frame, or its number where there are no times."""
+    starts: tuple[str, ...]
+    """Times of the last known frames, or their numbers where there are no times."""
     horizon: int
     """Lead times."""
     trained_horizon: int
-    """Lead times that the model was trained for."""
+    """Lead times that the models were trained for, the fewest of them."""
+    members: int
+    """Forecasts of each start."""
     step: str
     """One time step in words."""
     last: str | None
@@ -49,85 +60,93 @@ class Predicted:
 
 
 def predict(
-    run: str | Path,
-    source: str | Path,
+    runs: str | Path | Sequence[str | Path],
+    source: str | Path | None,
     out: str | Path,
     *,
     horizon: int | None = None,
-    start: str | None = None,
+    starts: Sequence[str] = (),
+    every: int = 1,
+    lags: int = 1,
+    statistics: bool = False,
+    by_valid_time: bool = False,
+    refit: bool = False,
     overwrite: bool = False,
     device: str | None = None,
 ) -> Predicted:
-    """Forecast from the last frames of a NetCDF file and write CF NetCDF.
+    """Forecast from the frames of a file and write CF NetCDF, or Zarr.
 
     Args:
-        run: a run directory, or a checkpoint in it.
-        source: the file with the frames known so far: the run's variables and units, on its grid, at its time step.
-        out: the file to write, whole or not at all.
-        horizon: lead times; null: as trained.
-        start: the last known frame: a time such as ``2010-06`` (the last frame within it), or the number of a frame
-            where there are no times; null: the file's last frame.
+        runs: a run directory, or a checkpoint in it; several make an ensemble.
+        source: the file with the frames known so far: the runs' variables and units, at their time step; null: the
+            first run's own data.
+        out: the file to write, whole or not at all; a name that ends in ``.zarr`` makes a Zarr store.
+        horizon: lead times; null: as the first run was trained.
+        starts: the last known frames: times such as ``2010-06`` (the last frame within it), spans such as
+            ``2010-01..2010-12`` (every frame within it), or numbers of frames where there are no times; none: the
+            file's last frame.
+        every: steps between the starts of a span.
+        lags: starts of each run, one step apart, that make members of an ensemble: the start and those before it.
+        statistics: write the mean and the spread of the ensemble, too.
+        by_valid_time: make ``time`` the time for which a field is; for a single start.
+        refit: where the file is of another region than the training, take statistics of cells from its frames up to the
+            first start.
         overwrite: write over ``out``.
         device: where to compute; null: the CPU.
 
     Raises:
-        UsageError: ``out`` exists, or the horizon is not positive.
-        DataError: the file, a variable, its unit, the grid, the time step or the start does not fit.
-        CheckpointError: the run has no usable weights.
+        UsageError: ``out`` exists, or options do not go together.
+        DataError: the file, a variable, its unit, the grid, the time step or a start does not fit.
+        CheckpointError: a run has no usable weights.
         RunFailed: the disk is full.
     """
-    path, target = Path(source), Path(out)
+    path, target = None if source is None else Path(source), Path(out)
+    _check_options(horizon, lags, every)
     _check_target(path, target, overwrite)
-    if horizon is not None and horizon < 1:
-        raise UsageError(f"--horizon {horizon}: forecast at least one step")
-    forecaster = load(run, device=_device(device))
-    pipeline = forecaster.pipeline
-    ahead = horizon or pipeline.horizon
-    source_fields = open_input(path, forecaster)
-    fields = state_of(source_fields, pipeline)
-    known = pipeline.input_steps
-    last = find_start(fields, start, known, path)
-    context = fields.read(last + 1 - known, last + 1)
-    times = None if fields.times is None or pipeline.step is None else fields.times[last + 1 - known : last + 1]
-    check_context(context, times, fields.times, pipeline, path)
-    if ahead > pipeline.horizon:
-        LOG.warning("the model was trained for %d steps ahead; steps beyond are extrapolated", pipeline.horizon)
-    valid = None if times is None else pipeline.target_times(times[None], ahead)
-    forcing = forcing_of(source_fields, last, None if valid is None else valid[0], ahead, pipeline, path)
-    said = forecaster(context, ahead, times=None if times is None else times[None], forcing=forcing).cpu().numpy()
-    layout = Layout(
-        variables=pipeline.variables,
-        grid=pipeline.grid,
-        windows=1,
-        leads=ahead,
-        step=pipeline.step,
-        starts=None if times is None else times[-1:],
-        valid=valid,
-        numbers=(last,),
-    )
-    with ForecastFile(target, layout, _attributes(forecaster, path, ahead)) as file:
-        file.write(0, said)
+    paths = [Path(run) for run in ([runs] if isinstance(runs, (str, Path)) else runs)]
+    members = lagged(open_members(paths, path, find_device(device)), lags)
+    if statistics and len(members) < 2:
+        raise UsageError("--statistics: one forecast has no spread; give further runs with --member, or --lags")
+    fields, where = members[0].fields, str(path or members[0].fields.name)
+    found = find_starts(fields, starts, every, max(member.reach for member in members), where)
+    if by_valid_time and (len(found) > 1 or members[0].forecaster.pipeline.step is None):
+        what = f"{len(found)} starts" if len(found) > 1 else "fields without times"
+        raise UsageError(f"--by-valid-time: it is for one start on a record with times, not for {what}")
+    members = [_on_region(member, found, where, refit) for member in members]
+    ahead = horizon or members[0].forecaster.pipeline.horizon
+    trained = min(member.forecaster.pipeline.horizon for member in members)
+    if ahead > trained:
+        LOG.warning("the model was trained for %d steps ahead; steps beyond are extrapolated", trained)
+    layout = _layout(members, found, ahead, statistics, by_valid_time)
+    size = members[0].forecaster.recipe.evaluate.batch_size
+    for member in members:
+        for start in found:
+            _check(member, start, where)
+    with forecast_file(target, layout, _attributes(members, where, ahead, trained)) as file:
+        for first in range(0, len(found), size):
+            some = found[first : first + size]
+            valid = None if layout.valid is None else layout.valid[first : first + size]
+            said = np.stack([_forecast(member, some, ahead, valid, where) for member in members])
+            file.write(first, said if layout.members is not None else said[0])
+    step = members[0].forecaster.pipeline.step
     return Predicted(
         out=str(target),
-        variables=tuple(variable.name for variable in pipeline.variables),
-        start=str(last) if times is None else as_text(times[-1]),
+        variables=tuple(variable.name for variable in layout.variables),
+        starts=tuple(str(start) if layout.starts is None else as_text(fields.times[start]) for start in found),  # type: ignore[index]
         horizon=ahead,
-        trained_horizon=pipeline.horizon,
-        step="step" if pipeline.step is None else step_words(pipeline.step),
-        last=None if valid is None else as_text(valid[0, -1]),
+        trained_horizon=trained,
+        members=len(members),
+        step="step" if step is None else step_words(step),
+        last=None if layout.valid is None else as_text(layout.valid[-1, -1]),
     )
 
 
-def _check_target(source: Path, out: Path, overwrite: bool) -> None:
-    if out.is_dir():
-        raise UsageError(f"-o {out}: this is a folder; name a file, such as {out / 'forecast.nc'}")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise UsageError(f"-o {out}: this is the input itself; name another file")
-    if out.exists() and not overwrite:
-        raise UsageError(f"-o {out}: the file exists; --overwrite writes over it")
+def find_device(name: str | None) -> str:
+    """A device that is there, by its name; null: the CPU.
 
-
-def _device(name: str | None) -> str:
+    Raises:
+        UsageError: there is none of that name here.
+    """
     import torch
 
     if name is None:
@@ -144,11 +163,112 @@ def _device(name: str | None) -> str:
     return str(device)
 
 
-def _attributes(forecaster: TrainedForecaster, source: Path, horizon: int) -> dict[str, str]:
-    trained = forecaster.pipeline.horizon
-    beyond = f"lead times beyond {trained} steps are longer than the model was trained for" if horizon > trained else ""
+def _check_options(horizon: int | None, lags: int, every: int) -> None:
+    for name, value in (("horizon", horizon), ("lags", lags), ("every", every)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} {value}: at least one step")
+
+
+def _check_target(source: Path | None, out: Path, overwrite: bool) -> None:
+    if out.is_dir() and (out.suffix != ZARR or (any(out.iterdir()) and not _is_store(out))):
+        raise UsageError(f"-o {out}: this is a folder; name a file, such as {out / 'forecast.nc'}")
+    if out.exists() and source is not None and source.exists() and out.samefile(source):
+        raise UsageError(f"-o {out}: this is the input itself; name another file")
+    if out.suffix == ZARR and out.is_file():
+        raise UsageError(f"-o {out}: this is a file, and a Zarr store is a folder; name another")
+    if out.exists() and not overwrite:
+        raise UsageError(f"-o {out}: the file exists; --overwrite writes over it")
+
+
+def _is_store(path: Path) -> bool:
+    return any((path / name).is_file() for name in (".zgroup", "zarr.json"))
+
+
+def _times(member: Member, first: int, stop: int) -> Times | None:
+    times = member.fields.times
+    return None if times is None or member.forecaster.pipeline.step is None else times[first:stop]
+
+
+def _check(member: Member, start: int, where: str) -> None:
+    """Whether a member can start from its frames up to ``start``."""
+    first, stop = start + 1 - member.reach, start + 1 - member.lag
+    context = member.fields.read(first, stop)
+    check_context(context, _times(member, first, stop), member.fields.times, member.forecaster.pipeline, where)
+
+
+def _forecast(
+    member: Member, starts: Sequence[int], ahead: int, valid: Times | None, where: str
+) -> NDArray[np.float32]:
+    """``B L C H W``: what a member says of the times after the starts, whatever its lag."""
+    lasts = [start - member.lag for start in starts]
+    steps = member.forecaster.pipeline.input_steps
+    context = np.stack([member.fields.read(last + 1 - steps, last + 1) for last in lasts])
+    times = targets = None
+    if valid is not None and member.fields.times is not None:
+        times = np.stack([member.fields.times[last + 1 - steps : last + 1] for last in lasts])
+        between = [member.fields.times[last + 1 : start + 1] for last, start in zip(lasts, starts, strict=True)]
+        targets = np.concatenate([np.stack(between), valid], axis=1)
+    forcing = [
+        forcing_of(
+            member.source,
+            last,
+            None if targets is None else targets[number],
+            ahead + member.lag,
+            member.forecaster.pipeline,
+            where,
+        )
+        for number, last in enumerate(lasts)
+    ]
+    given = None if forcing[0] is None else np.stack([one for one in forcing if one is not None])
+    said = member.forecaster(context, ahead + member.lag, times=times, target_times=targets, forcing=given)
+    return np.asarray(said[:, member.lag :].cpu().numpy())
+
+
+def _on_region(member: Member, starts: Sequence[int], where: str, refit: bool) -> Member:
+    """The member on the grid of the file."""
+    fields, pipeline = member.fields, member.forecaster.pipeline
+    if pipeline.grid.difference(fields.grid) is None:
+        return member
+    record = SpanRecord(fields, 0, starts[0] + 1) if refit else None
+    spans = [(0, starts[0] + 1)] if refit else [(start + 1 - member.reach, start + 1) for start in starts]
+    moved = on_region(member.forecaster, fields.grid, _seen(fields, spans), where, record)
+    return replace(member, forecaster=moved.forecaster, region=moved.words)
+
+
+def _seen(fields: FieldSource, spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """``S H W``: cells with a value in some frame, within the mask that the data set declares."""
+    seen = np.zeros((len(fields.variables), *fields.grid.shape), dtype=bool)
+    for begin, end in spans:
+        for start, stop in fields.pieces(begin, end):
+            seen |= np.isfinite(fields.read(start, stop)).any(axis=0)
+    return seen if fields.mask is None else seen & fields.mask
+
+
+def _layout(members: Sequence[Member], starts: Sequence[int], ahead: int, statistics: bool, by_time: bool) -> Layout:
+    fields, pipeline = members[0].fields, members[0].forecaster.pipeline
+    begun = None if fields.times is None or pipeline.step is None else fields.times[np.array(starts)]
+    return Layout(
+        variables=pipeline.variables,
+        grid=fields.grid,
+        windows=len(starts),
+        leads=ahead,
+        step=pipeline.step,
+        starts=begun,
+        valid=None if begun is None else pipeline.target_times(begun[:, None], ahead),
+        numbers=tuple(starts),
+        members=tuple(member.told for member in members) if len(members) > 1 else None,
+        statistics=statistics,
+        by_valid_time=by_time,
+    )
+
+
+def _attributes(members: Sequence[Member], where: str, ahead: int, trained: int) -> dict[str, str]:
+    steps = sorted({member.forecaster.trained_steps for member in members})
+    said = [f"lead times beyond {trained} steps are longer than the model was trained for"] if ahead > trained else []
+    said += sorted({member.region for member in members if member.region})
     return {
-        "title": f"Forecast from {source.name}",
-        "source": f"stkit-torch {version('stkit-torch')}, weights of step {forecaster.trained_steps}",
-        "comment": beyond,
+        "title": f"Forecast from {Path(where).name}",
+        "source": f"stkit-torch {version('stkit-torch')}, weights of step {', '.join(map(str, steps))}",
+        "history": f"{now()}: {command()}",
+        "comment": "; ".join(said),
     }

@@ -3,56 +3,85 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from stkit.data.netcdf import NetcdfSource
 from stkit.data.netcdf_config import NetcdfConfig
 from stkit.data.netcdf_file import open_file
-from stkit.data.source import FieldSource
+from stkit.data.prepare import open_source
+from stkit.data.roles import select_fields
+from stkit.data.source import FieldSource, SequenceSource
 from stkit.errors import DataError, UsageError
+from stkit.recipe.sections.data import DataConfig
 from stkit.run.load import TrainedForecaster
 
 
-def open_input(path: Path, forecaster: TrainedForecaster) -> FieldSource:
-    """Open a user's file as fields of the kind that a model was trained on.
+def open_input(path: Path | None, forecaster: TrainedForecaster) -> FieldSource:
+    """Open a user's file as fields of the kind that a model was trained on, by the data set of its recipe.
+
+    Args:
+        path: the file; None: the run's own data.
+        forecaster: the model.
 
     Raises:
-        DataError: a variable, its unit or the grid differs, with what was received and what is known.
+        DataError: a variable or its unit differs, with what was received and what is known.
+        UsageError: the run's own data are not a record that one can start from.
     """
-    pipeline = forecaster.pipeline
-    source = NetcdfSource(_input_config(path, forecaster))
-    names = [variable.name for variable in source.variables]
-    expected = [variable.name for variable in pipeline.inputs]
-    if names != expected:
-        raise DataError(
-            f"{path}: gives the variables {', '.join(names)}; the model was trained on {', '.join(expected)}"
+    data = forecaster.recipe.data
+    source = open_source(data if path is None else _of_file(path, forecaster))
+    if isinstance(source, SequenceSource):
+        raise UsageError(
+            f"{source.name}: these are sequences without a common time; name a file with the frames to start from"
         )
-    for given, trained in zip(source.variables, pipeline.inputs, strict=True):
+    return _selected(source, forecaster, str(path or source.name))
+
+
+def _selected(source: FieldSource, forecaster: TrainedForecaster, where: str) -> FieldSource:
+    """What a forecast is given, the state and then the forcing, in the units of the training."""
+    known = forecaster.pipeline.inputs
+    names = [variable.name for variable in source.variables]
+    missing = [variable.name for variable in known if variable.name not in names]
+    if missing:
+        expected = ", ".join(variable.name for variable in known)
+        raise DataError(f"{where}: gives the variables {', '.join(names)}; the model was trained on {expected}")
+    channels = [names.index(variable.name) for variable in known]
+    for channel, trained in zip(channels, known, strict=True):
+        given = source.variables[channel]
         if given.units != trained.units:
             raise DataError(
-                f"{path}: {given.name!r} is in {given.units!r}, but the model was trained on {trained.units!r}: "
+                f"{where}: {given.name!r} is in {given.units!r}, but the model was trained on {trained.units!r}: "
                 "convert the file, or mend its 'units' attribute if that is wrong"
             )
-    pipeline.check_grid(source.grid, str(path))
-    return source
+    return select_fields(source, channels)
 
 
-def _input_config(path: Path, forecaster: TrainedForecaster) -> NetcdfConfig:
-    """How the training file was read, for another file. A mask that does not change is the model's own."""
+def _of_file(path: Path, forecaster: TrainedForecaster) -> DataConfig:
+    """The run's data section with its data set read from another file."""
+    data = forecaster.recipe.data
+    config = data.dataset
+    if "path" not in type(config).model_fields or isinstance(config, NetcdfConfig):
+        return data.model_copy(update={"dataset": _netcdf(path, forecaster)})
+    update: dict[str, Any] = {"path": str(path)}
+    if "allow_gaps" in type(config).model_fields:
+        update["allow_gaps"] = True
+    return data.model_copy(update={"dataset": config.model_copy(update=update)})
+
+
+def _netcdf(path: Path, forecaster: TrainedForecaster) -> NetcdfConfig:
+    """How the training file was read, for another file; its mask where the other file has it, too."""
     names = tuple(variable.name for variable in forecaster.pipeline.inputs)
-    config = _trained_config(forecaster)
+    config = _trained_netcdf(forecaster)
     if not path.is_file():
         return config.model_copy(update={"path": str(path), "variables": names})
     with open_file(path) as dataset:
-        present = {str(name) for name in dataset.data_vars}
-        moving = config.mask in dataset.variables and dataset[config.mask].ndim == 3
+        present = {str(name) for name in dataset.variables}
     keep = config.spread is not None and not present.issuperset(names)
-    update = {"path": str(path), "mask": config.mask if moving else None, "allow_gaps": True}
+    mask = config.mask if config.mask in present else None
+    update = {"path": str(path), "mask": mask, "allow_gaps": True}
     return config.model_copy(update=update if keep else {**update, "variables": names, "spread": None})
 
 
-def _trained_config(forecaster: TrainedForecaster) -> NetcdfConfig:
-    from stkit.data.prepare import open_source
-
+def _trained_netcdf(forecaster: TrainedForecaster) -> NetcdfConfig:
     config = forecaster.recipe.data.dataset
     if isinstance(config, NetcdfConfig):
         return config
@@ -61,4 +90,5 @@ def _trained_config(forecaster: TrainedForecaster) -> NetcdfConfig:
     except UsageError:
         # The training data are not needed for a forecast; without them the file must say everything itself.
         source = None
-    return source.config if isinstance(source, NetcdfSource) else NetcdfConfig(name="netcdf", path="")
+    own = source.config if isinstance(source, NetcdfSource) else NetcdfConfig(name="netcdf", path="")
+    return own.model_copy(update={"name": "netcdf"})
