@@ -46,17 +46,20 @@ class ForecastFile(WholeFile):
         layout = self.layout
         for channel, variable in enumerate(layout.variables):
             said = fields[..., channel, :, :]
-            self._put(variable.name, first, said)
+            if layout.members is None:
+                self._put(variable.name, first, said)
+                continue
+            self._put(variable.name, first, said.swapaxes(0, 1))
             if layout.statistics:
                 exact = said.astype(np.float64)
                 self._put(mean_name(variable), first, exact.mean(0))
                 self._put(spread_name(variable), first, exact.std(0, ddof=1))
 
     def _put(self, name: str, first: int, said: NDArray[np.floating]) -> None:
-        """``.. B L H W`` in the place of the windows from ``first`` on."""
-        where: tuple[Any, ...] = (..., slice(first, first + said.shape[-4]), *(slice(None),) * 3)
+        """``B .. L H W`` in the place of the windows from ``first`` on."""
+        where = slice(first, first + len(said))
         if self.layout.by_valid_time:
-            where, said = (...,), said[..., 0, :, :, :]
+            where, said = slice(None), np.moveaxis(said[0], -3, 0)
         with told_when_full(self.path):
             self._variable(name)[where] = self._filled(said)
 

@@ -1,8 +1,8 @@
 """What a file of forecasts holds, by the CF conventions, whatever the format it is written in.
 
 Dimensions ``time`` (when the forecast starts: the time of its last known frame), ``lead_time``, and those of the grid;
-for an ensemble ``realization`` before them. ``valid_time(time, lead_time)`` says for when each field is. By valid time,
-which takes a single start, ``time`` is the time for which each field is, as programs for maps expect it.
+for an ensemble ``realization`` after the time. ``valid_time(time, lead_time)`` says for when each field is. By valid
+time, which takes a single start, ``time`` is the time for which each field is, as programs for maps expect it.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class Layout:
         return ("time", rows, columns) if self.by_valid_time else (self.start, "lead_time", rows, columns)
 
     @property
+    def member_dims(self) -> tuple[str, ...]:
+        """Those with that of the members: CDO reads fields whose first dimension is the time."""
+        return (self.dims[0], "realization", *self.dims[1:])
+
+    @property
     def start(self) -> str:
         """The dimension of the starts."""
         return "time" if self.starts is not None else "window"
@@ -96,7 +101,7 @@ class Entry(NamedTuple):
 
 
 def entries(layout: Layout) -> list[Entry]:
-    """Every variable, coordinates first."""
+    """Every variable, coordinates first. Times are doubles: CF 1.8 knows no integers of 64 bits."""
     return [*_starts(layout), *_members(layout), *_horizontal(layout), *_fields(layout)]
 
 
@@ -114,7 +119,7 @@ def _starts(layout: Layout) -> list[Entry]:
     if layout.starts is None:
         numbers = np.arange(layout.windows) if layout.numbers is None else np.asarray(layout.numbers)
         told = {"units": "1", "long_name": "number of the window in the record"}
-        return [Entry("window", ("window",), np.int64, told, numbers.astype(np.int64)), _lead(layout, "lead_time")]
+        return [Entry("window", ("window",), np.int32, told, numbers.astype(np.int32)), _lead(layout, "lead_time")]
     units, start = encode(layout.starts)
     reference = {
         "standard_name": "forecast_reference_time",
@@ -123,7 +128,10 @@ def _starts(layout: Layout) -> list[Entry]:
         "calendar": "standard",
     }
     if layout.valid is None:
-        return [Entry("time", ("time",), np.int64, {**reference, "axis": "T"}, start), _lead(layout, "lead_time")]
+        return [
+            Entry("time", ("time",), np.float64, {**reference, "axis": "T"}, start.astype(np.float64)),
+            _lead(layout, "lead_time"),
+        ]
     units, valid = encode(layout.valid)
     target = {
         "standard_name": "time",
@@ -133,13 +141,13 @@ def _starts(layout: Layout) -> list[Entry]:
     }
     if layout.by_valid_time:
         return [
-            Entry("time", ("time",), np.int64, {**target, "axis": "T"}, valid[0]),
-            Entry("forecast_reference_time", (), np.int64, reference, start[0]),
+            Entry("time", ("time",), np.float64, {**target, "axis": "T"}, valid[0].astype(np.float64)),
+            Entry("forecast_reference_time", (), np.float64, reference, np.asarray(start[0], dtype=np.float64)),
             _lead(layout, "time"),
         ]
     return [
-        Entry("time", ("time",), np.int64, {**reference, "axis": "T"}, start),
-        Entry("valid_time", ("time", "lead_time"), np.int64, target, valid),
+        Entry("time", ("time",), np.float64, {**reference, "axis": "T"}, start.astype(np.float64)),
+        Entry("valid_time", ("time", "lead_time"), np.float64, target, valid.astype(np.float64)),
         _lead(layout, "lead_time"),
     ]
 
@@ -191,7 +199,7 @@ def _fields(layout: Layout) -> list[Entry]:
             continue
         lag = [*coordinates, "member_lag"] if any(member.lag for member in layout.members) else coordinates
         of_members = {**shared, **({"coordinates": " ".join(lag)} if lag else {})}
-        found.append(Entry(variable.name, ("realization", *layout.dims), np.float32, {**told, **of_members}))
+        found.append(Entry(variable.name, layout.member_dims, np.float32, {**told, **of_members}))
         if layout.statistics:
             name = variable.long_name or variable.name
             mean = {"long_name": f"{name}: mean of the members", "cell_methods": "realization: mean"}

@@ -142,12 +142,12 @@ def ensemble(**more: Any) -> tuple[Layout, np.ndarray]:
 def test_an_ensemble_has_members_their_mean_and_their_spread(tmp_path: Path, name: str) -> None:
     layout, values = ensemble()
     found = opened(written(tmp_path / name, layout, values), decode_timedelta=True)
-    assert found.sst.dims == ("realization", "time", "lead_time", "latitude", "longitude")
+    assert found.sst.dims == ("time", "realization", "lead_time", "latitude", "longitude")
     assert found.realization.attrs["standard_name"] == "realization"
     assert found.realization.attrs["comment"] == "0: run a; 1: run a; 2: run b"
     np.testing.assert_array_equal(found.realization.values, [0, 1, 2])
     np.testing.assert_array_equal(found.member_lag.values, [0, 1, 0])
-    np.testing.assert_array_equal(found.sst.values, values[:, :, :, 0])
+    np.testing.assert_array_equal(found.sst.values, values[:, :, :, 0].swapaxes(0, 1))
     xr.testing.assert_allclose(found.sst_mean, found.sst.mean("realization", skipna=False))
     xr.testing.assert_allclose(found.sst_spread, found.sst.std("realization", ddof=1, skipna=False))
     assert found.sst_spread.attrs["cell_methods"] == "realization: standard_deviation"

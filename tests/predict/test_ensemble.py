@@ -26,10 +26,10 @@ def test_members_are_the_runs(trained: RunDirectory, other: RunDirectory, inputs
     done = predict([trained.path, other.path], inputs, tmp_path / "both.nc", statistics=True, **options)
     assert done.members == 2
     both = opened(tmp_path / "both.nc")
-    assert both.sst.dims == ("realization", "time", "lead_time", "latitude", "longitude")
+    assert both.sst.dims == ("time", "realization", "lead_time", "latitude", "longitude")
     for number, run in enumerate((trained, other)):
         predict(run.path, inputs, tmp_path / f"{number}.nc", **options)
-        np.testing.assert_allclose(both.sst.values[number], opened(tmp_path / f"{number}.nc").sst.values, rtol=1e-5)
+        np.testing.assert_allclose(both.sst.values[:, number], opened(tmp_path / f"{number}.nc").sst.values, rtol=1e-5)
     xr.testing.assert_allclose(both.sst_mean, both.sst.mean("realization", skipna=False))
     xr.testing.assert_allclose(both.sst_spread, both.sst.std("realization", ddof=1, skipna=False))
     assert "convlstm, seed 7" in both.realization.attrs["comment"]
@@ -45,7 +45,7 @@ def test_lagged_members_say_the_same_times_from_earlier_starts(
     for lag in range(3):
         known = field.isel(time=slice(37 - lag, 40 - lag))
         said = forecaster(known.sst.values[:, None], 2 + lag, times=known.time.values)[0, lag:, 0]
-        np.testing.assert_allclose(found.sst.values[lag, 0], said.numpy(), rtol=1e-5)
+        np.testing.assert_allclose(found.sst.values[0, lag], said.numpy(), rtol=1e-5)
     np.testing.assert_array_equal(found.valid_time.values[0], field.time.values[-1] + np.array([30, 61], "m8[D]"))
 
 
@@ -53,7 +53,7 @@ def test_by_valid_time_and_in_zarr(trained: RunDirectory, inputs: Path, tmp_path
     predict(trained.path, inputs, tmp_path / "a.nc", lags=2, by_valid_time=True)
     predict(trained.path, inputs, tmp_path / "a.zarr", lags=2, by_valid_time=True)
     found = opened(tmp_path / "a.nc")
-    assert found.sst.dims == ("realization", "time", "latitude", "longitude")
+    assert found.sst.dims == ("time", "realization", "latitude", "longitude")
     xr.testing.assert_equal(found, opened(tmp_path / "a.zarr"))
 
 
