@@ -8,6 +8,7 @@ from stkit.plugin.config import (
     Config,
     DatasetConfig,
     HeadConfig,
+    MetricConfig,
     ModuleConfig,
     NonStationaryConfig,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ExporterSpec",
     "HeadConfig",
     "LossSpec",
+    "MetricConfig",
     "MetricSpec",
     "ModuleConfig",
     "ModuleSpec",

@@ -140,20 +140,41 @@ def stkit_losses() -> Iterator[LossSpec]:
 @hookimpl
 def stkit_metrics() -> Iterator[MetricSpec]:
     """Scores, each named with its convention."""
-    config = "stkit.evaluate.metric_config:MetricConfig"
-    for name, target, summary in (
-        ("mse", "metrics:MeanSquaredError", "mean squared error, masked and area-weighted"),
-        ("rmse", "metrics:RootMeanSquaredError", "root of the mean squared error, masked and area-weighted"),
-        ("mae", "metrics:MeanAbsoluteError", "mean absolute error, masked and area-weighted"),
-        ("bias", "metrics:Bias", "mean of forecast minus truth, masked and area-weighted"),
-        ("acc_centred", "correlation:CentredAnomalyCorrelation", "anomaly correlation, the area mean removed"),
-        ("acc_uncentred", "correlation:UncentredAnomalyCorrelation", "anomaly correlation, the area mean kept"),
-        ("mse_per_frame", "metrics:SquaredErrorPerFrame", "squared error summed over a frame (Moving MNIST)"),
-        ("mae_per_frame", "metrics:AbsoluteErrorPerFrame", "absolute error summed over a frame (Moving MNIST)"),
-        ("ssim_range1", "image_metrics:StructuralSimilarity", "structural similarity for a data range of 1"),
-        ("psnr_range1", "image_metrics:PeakSignalToNoise", "peak signal-to-noise ratio for a data range of 1"),
+    for name, target, config, summary in (
+        ("mse", "metrics:MeanSquaredError", "Fixed", "mean squared error, masked and area-weighted"),
+        ("rmse", "metrics:RootMeanSquaredError", "Fixed", "root of the mean squared error, masked and area-weighted"),
+        ("mae", "metrics:MeanAbsoluteError", "Fixed", "mean absolute error, masked and area-weighted"),
+        ("bias", "metrics:Bias", "Fixed", "mean of forecast minus truth, masked and area-weighted"),
+        ("acc_centred", "correlation:CentredAnomalyCorrelation", "Fixed", "anomaly correlation, area mean removed"),
+        (
+            "acc_uncentred",
+            "correlation:UncentredAnomalyCorrelation",
+            "Fixed",
+            "anomaly correlation, area mean kept",
+        ),
+        ("csi", "contingency:CriticalSuccessIndex", "Threshold", "critical success index of an event"),
+        ("pod", "contingency:ProbabilityOfDetection", "Threshold", "probability of detection of an event"),
+        ("far", "contingency:FalseAlarmRatio", "Threshold", "false alarm ratio of an event"),
+        ("hss", "contingency:HeidkeSkillScore", "Threshold", "Heidke skill score of an event"),
+        ("frequency_bias", "contingency:FrequencyBias", "Threshold", "events forecast for each that is observed"),
+        ("max_csi", "contingency:PooledCriticalSuccessIndex", "Pooled", "critical success index of maxima in blocks"),
+        ("fss", "neighbourhood:FractionsSkillScore", "Fractions", "fractions skill score of an event at a scale"),
+        ("mse_per_frame", "metrics:SquaredErrorPerFrame", "Fixed", "squared error, sum of a frame (Moving MNIST)"),
+        (
+            "mae_per_frame",
+            "metrics:AbsoluteErrorPerFrame",
+            "Fixed",
+            "absolute error, sum of a frame (Moving MNIST)",
+        ),
+        ("ssim_range1", "image_metrics:StructuralSimilarity", "Fixed", "structural similarity for a data range of 1"),
+        ("psnr_range1", "image_metrics:PeakSignalToNoise", "Fixed", "peak signal-to-noise ratio for a data range of 1"),
     ):
-        yield MetricSpec(name=name, target=f"stkit.evaluate.{target}", config=config, summary=summary)
+        yield MetricSpec(
+            name=name,
+            target=f"stkit.evaluate.{target}",
+            config=f"stkit.evaluate.metric_config:{config}Config",
+            summary=summary,
+        )
 
 
 @hookimpl

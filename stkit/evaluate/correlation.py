@@ -27,6 +27,7 @@ class _AnomalyCorrelation(Metric):
     unit = "1"
     statistics = 2
     needs_climatology = True
+    useful_from = 0.6
 
     def sums(self, comparison: Comparison) -> Array:
         if comparison.climatology is None:
@@ -47,7 +48,7 @@ class _AnomalyCorrelation(Metric):
         correlation = np.divide(
             product, np.sqrt(forecast_power) * np.sqrt(truth_power), out=np.zeros_like(product), where=defined
         )
-        return np.stack([correlation.sum(axis=0), defined.sum(axis=0).astype(np.float64)])
+        return np.stack([correlation, defined.astype(np.float64)], axis=1)
 
     def score(self, sums: Array) -> Array:
         return ratio(sums[0], sums[1])

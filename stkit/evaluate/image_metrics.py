@@ -32,7 +32,7 @@ class _ImageScore(Metric):
         batch, leads, variables, height, width = comparison.truth.shape
         complete = _complete(comparison)
         if min(height, width) < self.smallest_side or not complete.any():
-            return np.zeros((2, leads, variables))
+            return np.zeros((batch, 2, leads, variables))
         values = np.zeros((batch, leads, variables))
         # In float32, as the data are: convolutions in float64 take many times as long and change no digit that counts.
         forecast, truth = (
@@ -40,7 +40,7 @@ class _ImageScore(Metric):
             for fields in (comparison.forecast, comparison.truth)
         )
         values[complete] = self.of_frames(forecast, truth).numpy()
-        return np.stack([values.sum(axis=0), complete.sum(axis=0).astype(np.float64)])
+        return np.stack([values, complete.astype(np.float64)], axis=1)
 
     def score(self, sums: Array) -> Array:
         return ratio(sums[0], sums[1])

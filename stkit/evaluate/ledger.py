@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stkit.evaluate.metric import Array, Comparison, Metric
+from stkit.evaluate.metric import Array, Comparison, Curve, Metric
 
 
 class Ledger:
@@ -60,6 +60,7 @@ class Ledger:
         truth: NDArray[np.floating],
         forecasts: Mapping[str, NDArray[np.floating]],
         climatology: Array | None = None,
+        members: Mapping[str, NDArray[np.floating]] | None = None,
     ) -> None:
         """Add a batch.
 
@@ -67,14 +68,18 @@ class Ledger:
             truth: ``B L C H W`` in physical units, NaN where missing.
             forecasts: the same for each forecast that is compared.
             climatology: the same for the climatology of the training part, for the scores that need it.
+            members: ``M B L C H W`` of each forecast that is an ensemble, finite where its mean is.
         """
+        members = members or {}
         true_cells = np.isfinite(truth).sum(axis=(0, 1, 3, 4))
         counted = shared_cells(truth, [forecasts[forecast] for forecast in self.forecasts])
         exact = truth.astype(np.float64)
         for forecast in self.forecasts:
-            comparison = Comparison(forecasts[forecast].astype(np.float64), exact, counted, self.weights, climatology)
+            said = forecasts[forecast].astype(np.float64)
+            several = members[forecast].astype(np.float64) if forecast in members else None
+            comparison = Comparison(said, exact, counted, self.weights, climatology, several)
             for name, metric in self.metrics.items():
-                self._sums[forecast, name] += metric.sums(comparison)
+                self._sums[forecast, name] += metric.sums(comparison).sum(axis=0)
         self._cells[0] += truth.size / truth.shape[2]
         self._cells[1] += true_cells
         self._cells[2] += counted.sum(axis=(0, 1, 3, 4))
@@ -83,6 +88,14 @@ class Ledger:
     def score(self, forecast: str, metric: str) -> Array:
         """The score ``L C`` of a forecast; NaN where it is not defined."""
         return self.metrics[metric].score(self._sums[forecast, metric])
+
+    def beside(self, metric: str) -> Mapping[str, Array]:
+        """Numbers of the truth that belong beside a score: ``L C``, by name."""
+        return self.metrics[metric].beside(self._sums[self.forecasts[0], metric])
+
+    def curve(self, forecast: str, metric: str) -> Curve | None:
+        """What a score knows of a forecast besides its number."""
+        return self.metrics[metric].curve(self._sums[forecast, metric])
 
     def vector(self) -> Array:
         """All sums in one vector, for adding those of several processes."""

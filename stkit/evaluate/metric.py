@@ -1,22 +1,28 @@
-"""What a verification score is: additive statistics of a batch, and a number made from their sum.
+"""What a verification score is: additive statistics of each window, and a number made from their sum.
 
 Because the statistics add up, chunks give what the whole gives, and processes reduce by a sum.
 
-Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width, ``S`` statistics of the score.
+Axes: ``M`` members, ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width, ``S`` statistics of a
+score, ``K`` points of a curve.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stkit.data.record import Record
+from stkit.data.source import Grid, Variable
+from stkit.evaluate.climatology import Climatology
 from stkit.plugin.config import ComponentConfig
 
 Array = NDArray[np.float64]
+Better = Literal["lower", "higher", "zero", "one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Comparison:
     """Forecasts beside the truth, in physical units."""
 
     forecast: Array
-    """``B L C H W``; finite where ``counted``."""
+    """``B L C H W``; finite where ``counted``. Of an ensemble: the mean of its members."""
     truth: Array
     """``B L C H W``; finite where ``counted``."""
     counted: NDArray[np.bool_]
@@ -33,35 +39,78 @@ class Comparison:
     """``H W``: weight of a cell, proportional to its area; ones where the grid has no latitude."""
     climatology: Array | None = None
     """``B L C H W``: climatology of the training part at the valid times; None where no score asked for it."""
+    members: Array | None = None
+    """``M B L C H W``: the members of an ensemble; None: the forecast is the only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a score may learn from before it is used: the training part, and nothing else."""
+
+    record: Record
+    variables: tuple[Variable, ...]
+    grid: Grid
+    climatology: Climatology | None = None
+    """None where no score asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What a score knows besides its number: a line over some axis, for each lead time and variable."""
+
+    x_label: str
+    """What the axis is, with its unit."""
+    x: tuple[float, ...]
+    """``K`` places on it."""
+    lines: Mapping[str, Array] = field(default_factory=dict)
+    """By name, ``K L C``; NaN where it is not defined."""
 
 
 class Metric(ABC):
     """A score of a set of forecasts, for each lead time and variable."""
 
-    label: ClassVar[str]
-    """Short name for a table."""
-    convention: ClassVar[str]
+    label: str
+    """Short name for a table, where ``{u}`` stands for the field's unit."""
+    convention: str
     """How the number is made, in one sentence. It is shown wherever the number is."""
-    better: ClassVar[Literal["lower", "higher", "zero"]]
-    """Which way is better; ``zero``: the nearer to zero."""
-    unit: ClassVar[str]
+    better: Better
+    """Which way is better; ``zero``: the nearer to zero; ``one``: the nearer to one, as a ratio."""
+    unit: str
     """The unit, where ``{u}`` stands for the field's: ``"{u}"``, ``"({u})^2"``, ``"1"``, ``"dB"``."""
-    statistics: ClassVar[int]
+    statistics: int
     """How many sums it keeps (``S``)."""
-    needs_climatology: ClassVar[bool] = False
+    needs_climatology: bool = False
+    """It compares with the climatology of the training part."""
+    useful_from: float | None = None
+    """The forecast is called useful as long as the score is not below this: the last such lead time is told."""
 
     @classmethod
     def from_config(cls, config: ComponentConfig) -> Self:
-        """The score that a recipe names."""
+        """The score that a recipe names; one of those that :meth:`stkit.api.MetricConfig.scores` lists."""
         return cls()
+
+    def fit(self, training: Training) -> None:  # noqa: B027 - few scores learn anything
+        """Learn what it needs of the training part; called once, before anything is compared.
+
+        Raises:
+            DataError: if the data do not suffice or do not fit.
+        """
 
     @abstractmethod
     def sums(self, comparison: Comparison) -> Array:
-        """Statistics ``S L C`` of a batch. Those of two batches may be added."""
+        """Statistics ``B S L C`` of each window. Those of any windows may be added."""
 
     @abstractmethod
     def score(self, sums: Array) -> Array:
-        """The number ``L C`` from added statistics; NaN where it is not defined."""
+        """The number ``L C`` from added statistics ``S L C``; NaN where it is not defined."""
+
+    def beside(self, sums: Array) -> Mapping[str, Array]:
+        """Numbers of the truth alone that belong beside the score, by name: ``L C`` from added statistics."""
+        return {}
+
+    def curve(self, sums: Array) -> Curve | None:
+        """What it knows besides its number, from added statistics; None where that is all."""
+        return None
 
 
 def area_weights(latitude: NDArray[np.floating] | None, height: int, width: int) -> Array:

@@ -6,7 +6,6 @@ Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` widt
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import numpy as np
 
@@ -25,8 +24,8 @@ class _CellMean(Metric):
     def sums(self, comparison: Comparison) -> Array:
         weights = comparison.counted * comparison.weights
         error = np.where(comparison.counted, comparison.forecast - comparison.truth, 0.0)
-        total = (weights * self._of_error(error)).sum(axis=(0, 3, 4))
-        return np.stack([total, weights.sum(axis=(0, 3, 4))])
+        total = (weights * self._of_error(error)).sum(axis=(3, 4))
+        return np.stack([total, weights.sum(axis=(3, 4))], axis=1)
 
     def score(self, sums: Array) -> Array:
         return ratio(sums[0], sums[1])
@@ -98,7 +97,7 @@ class Bias(_CellMean):
 class _FrameSum(Metric):
     """Sum over the cells of a frame, mean over the frames: the convention of Moving MNIST. No latitude weights."""
 
-    statistics: ClassVar[int] = 2
+    statistics = 2
 
     @staticmethod
     @abstractmethod
@@ -106,9 +105,9 @@ class _FrameSum(Metric):
 
     def sums(self, comparison: Comparison) -> Array:
         error = np.where(comparison.counted, comparison.forecast - comparison.truth, 0.0)
-        total = self._of_error(error).sum(axis=(0, 3, 4))
-        frames = comparison.counted.any(axis=(3, 4)).sum(axis=0).astype(np.float64)
-        return np.stack([total, frames])
+        total = self._of_error(error).sum(axis=(3, 4))
+        frames = comparison.counted.any(axis=(3, 4)).astype(np.float64)
+        return np.stack([total, frames], axis=1)
 
     def score(self, sums: Array) -> Array:
         return ratio(sums[0], sums[1])

@@ -25,11 +25,10 @@ from stkit.evaluate.forecast_file import ForecastFile
 from stkit.evaluate.forecast_layout import Layout
 from stkit.evaluate.ledger import Ledger
 from stkit.evaluate.metric import Metric, area_weights
-from stkit.evaluate.metrics import MeanSquaredError
+from stkit.evaluate.metric_set import fit_metrics, make_metrics
 from stkit.evaluate.scores import Scores
-from stkit.evaluate.summary import SQUARED, summarise
+from stkit.evaluate.summary import summarise
 from stkit.evaluate.window_errors import ErrorsFile, ErrorsLayout, WindowErrors, window_errors
-from stkit.plugin.manager import plugins
 from stkit.run.directory import RunDirectory
 from stkit.run.files import write_json
 from stkit.run.load import TrainedForecaster, load
@@ -79,9 +78,10 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     recipe = forecaster.recipe
     data = prepare(recipe.data, recipe.seed)
     check_same_windows(run, data)
-    metrics = _metrics(recipe.evaluate.metrics)
+    metrics = make_metrics(recipe.evaluate.scores)
     baselines: dict[str, Baseline] = {name: data.baseline(name) for name in recipe.evaluate.baselines}
     climatology = _climatology(data, baselines, metrics)
+    fit_metrics(metrics, data, climatology)
     grid = data.source.grid
     ledger = Ledger(
         metrics,
@@ -94,7 +94,7 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     shown = _shown_windows(len(data.test), recipe.evaluate.maps)
     kept = _go_through(run, accelerator, forecaster, data, ledger, baselines, climatology, shown)
     ledger.replace(total(accelerator, torch.from_numpy(ledger.vector()).to(accelerator.device)).cpu().numpy())
-    scores = summarise(forecaster, data, ledger, baselines, recipe.evaluate.metrics)
+    scores = summarise(forecaster, data, ledger, baselines, tuple(recipe.evaluate.scores))
 
     def write() -> None:
         write_json(run.scores, scores.as_dict())
@@ -197,16 +197,6 @@ def _baseline(baseline: Baseline, batch: Batch) -> NDArray[np.float32]:
     targets = batch.truth.shape[1] if batch.target_times is None else batch.target_times
     said = baseline.forecast(torch.from_numpy(batch.context), batch.context_times, targets)
     return np.asarray(said.numpy())
-
-
-def _metrics(names: tuple[str, ...]) -> dict[str, Metric]:
-    """The recipe's scores, and the squared error that skill is made from."""
-    found: dict[str, Metric] = {}
-    for name in names:
-        spec = plugins().resolve("metrics", name)
-        found[name] = spec.load_target().from_config(spec.load_config()(name=name))
-    found.setdefault(SQUARED, MeanSquaredError())
-    return found
 
 
 def _climatology(

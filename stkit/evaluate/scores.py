@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stkit.errors import UsageError
+from stkit.evaluate.words import score_unit, unit_text, with_unit
 
 PerLead = tuple[float | None, ...]
 """A number for each lead time; None where it is not defined."""
@@ -23,11 +24,32 @@ class ScoreInfo:
     """What a score is; shown wherever its numbers are."""
 
     label: str
+    """``{u}`` stands for the field's unit."""
     convention: str
     better: str
-    """``lower``, ``higher`` or ``zero``."""
+    """``lower``, ``higher``, ``zero`` or ``one``."""
     unit: str
     """``{u}`` stands for the field's unit."""
+    useful_from: float | None = None
+    """A forecast is called useful as long as the score is not below this."""
+
+    def name(self, units: str) -> str:
+        """The label without the score's unit, for a field in some units: ``CSI at 1 mm/h``."""
+        return self.label.replace("{u}", unit_text(units)).strip()
+
+    def title(self, units: str) -> str:
+        """The label with the score's unit, for a field in some units: ``RMSE [°C]``."""
+        return with_unit(self.name(units), score_unit(self.unit, units))
+
+
+@dataclass(frozen=True, slots=True)
+class CurveScores:
+    """Lines over some axis, for each forecast and lead time."""
+
+    x_label: str
+    x: tuple[float, ...]
+    lines: Mapping[str, Mapping[str, tuple[PerLead, ...]]]
+    """For each forecast, each line by name: for each lead time its values at ``x``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,13 @@ class VariableScores:
     """For each forecast (``model`` first), each score by lead time."""
     skill: Mapping[str, PerLead]
     """For each baseline ``1 - MSE / MSE of the baseline`` by lead time: 0 is as good, 1 is perfect."""
+    beside: Mapping[str, Mapping[str, PerLead]] = field(default_factory=dict)
+    """For some scores numbers of the truth that belong beside them, by lead time: ``observed events`` of ``csi_1``."""
+    skill_horizon: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """For scores that say from where on a forecast is useful, and each forecast: the last lead time, in steps, up to
+    which it is; 0 where it never is."""
+    curves: Mapping[str, CurveScores] = field(default_factory=dict)
+    """For some scores what they know besides their number: spectra, reliability, ranks."""
 
     @property
     def counted_fraction(self) -> float:
@@ -111,7 +140,7 @@ class Scores:
             "lead_unit": self.lead_unit,
             "forecasts": dict(self.forecasts),
             "metrics": {
-                name: {"label": info.label, "convention": info.convention, "better": info.better, "unit": info.unit}
+                name: {key: value for key, value in asdict(info).items() if value is not None}
                 for name, info in self.metrics.items()
             },
             "variables": {name: _variable_dict(variable) for name, variable in self.variables.items()},
@@ -148,6 +177,12 @@ class Scores:
                         for forecast, scores in variable["scores"].items()
                     },
                     skill={baseline: tuple(values) for baseline, values in content["skill"][name].items()},
+                    beside={
+                        score: {number: tuple(values) for number, values in numbers.items()}
+                        for score, numbers in variable.get("beside", {}).items()
+                    },
+                    skill_horizon=variable.get("skill_horizon", {}),
+                    curves={score: _curve(curve) for score, curve in variable.get("curves", {}).items()},
                 )
                 for name, variable in content["variables"].items()
             },
@@ -183,7 +218,39 @@ def _variable_dict(variable: VariableScores) -> dict[str, Any]:
             forecast: {score: list(values) for score, values in scores.items()}
             for forecast, scores in variable.scores.items()
         },
+        "beside": {
+            score: {number: list(values) for number, values in numbers.items()}
+            for score, numbers in variable.beside.items()
+        },
+        "skill_horizon": {score: dict(horizons) for score, horizons in variable.skill_horizon.items()},
+        "curves": {
+            score: {
+                "x_label": curve.x_label,
+                "x": list(curve.x),
+                "lines": {
+                    forecast: {name: [list(lead) for lead in leads] for name, leads in lines.items()}
+                    for forecast, lines in curve.lines.items()
+                },
+            }
+            for score, curve in variable.curves.items()
+        },
     }
+
+
+def _curve(content: Mapping[str, Any]) -> CurveScores:
+    lines = {
+        forecast: {name: tuple(tuple(lead) for lead in leads) for name, leads in lines.items()}
+        for forecast, lines in content["lines"].items()
+    }
+    return CurveScores(content["x_label"], tuple(content["x"]), lines)
+
+
+def skill_horizon(values: PerLead, useful_from: float) -> int:
+    """The last lead time, in steps, up to which a score is at least ``useful_from``; 0 where it never is."""
+    for lead, value in enumerate(values):
+        if value is None or value < useful_from:
+            return lead
+    return len(values)
 
 
 def best_at(values: Mapping[str, PerLead], better: str, lead: int) -> frozenset[str]:
@@ -201,6 +268,8 @@ def best_at(values: Mapping[str, PerLead], better: str, lead: int) -> frozenset[
 
 def _rank(value: float | None, better: str) -> float:
     assert value is not None
+    if better == "one":
+        return abs(math.log(value)) if value > 0 else math.inf
     return {"lower": value, "higher": -value, "zero": abs(value)}[better]
 
 
@@ -211,6 +280,11 @@ def decimals(values: Mapping[str, PerLead]) -> int:
         return 3
     exponent = math.floor(math.log10(sizes[len(sizes) // 2]))
     return min(max(0, (3 if exponent >= 0 else 2) - exponent), 9)
+
+
+def beside_decimals(row: PerLead) -> int:
+    """Decimal places for a line of numbers beside a score: none where all are whole, as counts are."""
+    return 0 if all(value is None or value.is_integer() for value in row) else decimals({"": row})
 
 
 def number_text(value: float | None, places: int = 3) -> str:

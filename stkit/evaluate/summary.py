@@ -14,7 +14,7 @@ from stkit.data.source import SequenceSource
 from stkit.evaluate.baselines import Baseline, Climatology
 from stkit.evaluate.ledger import Ledger
 from stkit.evaluate.optimal import Optimal
-from stkit.evaluate.scores import ScoreInfo, Scores, VariableScores, finite
+from stkit.evaluate.scores import CurveScores, ScoreInfo, Scores, VariableScores, finite, skill_horizon
 from stkit.evaluate.verdict import independent, verdict
 from stkit.run.load import TrainedForecaster
 
@@ -49,17 +49,29 @@ def summarise(
     for channel, variable in enumerate(data.source.variables):
         square = {name: ledger.score(name, SQUARED)[:, channel] for name in ledger.forecasts}
         squares[variable.name] = {name: finite(values) for name, values in square.items()}
+        numbers = {
+            forecast: {name: finite(ledger.score(forecast, name)[:, channel]) for name in names}
+            for forecast in ledger.forecasts
+        }
         variables[variable.name] = VariableScores(
             units=variable.units,
             long_name=variable.long_name,
             all_cells=int(ledger.all_cells[channel]),
             true_cells=int(ledger.true_cells[channel]),
             counted_cells=int(ledger.counted_cells[channel]),
-            scores={
-                forecast: {name: finite(ledger.score(forecast, name)[:, channel]) for name in names}
-                for forecast in ledger.forecasts
-            },
+            scores=numbers,
             skill={name: finite(_skill(square["model"], square[name])) for name in baselines},
+            beside={
+                name: {words: finite(values[:, channel]) for words, values in beside.items()}
+                for name in names
+                if (beside := ledger.beside(name))
+            },
+            skill_horizon={
+                name: {forecast: skill_horizon(scores[name], useful) for forecast, scores in numbers.items()}
+                for name in names
+                if (useful := ledger.metrics[name].useful_from) is not None
+            },
+            curves={name: curve for name in names if (curve := _curve(ledger, name, channel)) is not None},
         )
     windows = len(data.test)
     starts = [data.test.start(index) for index in range(windows)]
@@ -74,13 +86,26 @@ def summarise(
         lead_unit=data.source.step_name,
         forecasts={"model": _model_words(forecaster), **{name: _words(one, data) for name, one in baselines.items()}},
         metrics={
-            name: ScoreInfo(metric.label, metric.convention, metric.better, metric.unit)
+            name: ScoreInfo(metric.label, metric.convention, metric.better, metric.unit, metric.useful_from)
             for name, metric in ((name, ledger.metrics[name]) for name in names)
         },
         variables=variables,
         verdict=verdict(squares, windows=windows, independent_windows=apart, seed=forecaster.recipe.seed),
         data={"data set": data.source.name, "licence": data.source.licence, "cite": data.source.citation},
     )
+
+
+def _curve(ledger: Ledger, metric: str, channel: int) -> CurveScores | None:
+    """The lines of every forecast that has some; None where no forecast has."""
+    curves = {forecast: curve for forecast in ledger.forecasts if (curve := ledger.curve(forecast, metric))}
+    if not curves:
+        return None
+    first = next(iter(curves.values()))
+    lines = {
+        forecast: {name: tuple(finite(lead) for lead in values[..., channel].T) for name, values in curve.lines.items()}
+        for forecast, curve in curves.items()
+    }
+    return CurveScores(first.x_label, first.x, lines)
 
 
 def _skill(model: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:

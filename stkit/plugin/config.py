@@ -55,6 +55,15 @@ class DatasetConfig(ComponentConfig):
     :meth:`stkit.data.source.FieldSource.optimum`."""
 
 
+class MetricConfig(ComponentConfig):
+    """Configuration of a score, or of a family of scores: one for each value of an option."""
+
+    def scores(self) -> Mapping[str, MetricConfig]:
+        """The scores that an entry of ``evaluate.metrics`` stands for: each by a name that says its options
+        (``csi_1``), with a configuration of its own that has one value for each option."""
+        return {self.name: self}
+
+
 class CellConfig(ComponentConfig):
     """Configuration of a cell. The width is not in it: it belongs to the layer."""
 

@@ -131,9 +131,13 @@ class Hooks:
 
             @hookimpl
             def stkit_metrics():
-                yield MetricSpec(name="csi_1mm", target="stkit_mine.csi:CSI", config="stkit_mine.config:CSIConfig")
+                yield MetricSpec(
+                    name="gss",
+                    target="stkit_mine.gss:GilbertSkillScore",  # has from_config(config) -> Metric
+                    config="stkit_mine.config:GilbertConfig",  # a stkit.api.MetricConfig
+                )
 
-        In a recipe: ``evaluate: {metrics: [csi_1mm]}``.
+        In a recipe: ``evaluate: {metrics: [{name: gss, threshold: 1.0}]}``.
         """
         raise AssertionError("a specification is never called")
 

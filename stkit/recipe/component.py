@@ -28,6 +28,8 @@ class Component:
     slot: str | None = None
     base: type[ComponentConfig] = ComponentConfig
     """What the configuration class of every such component derives from."""
+    bare: bool = False
+    """A component without options is written as its name alone where the recipe is written out."""
 
     @property
     def label(self) -> str:
@@ -78,8 +80,12 @@ class Component:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self.validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(_serialise, info_arg=True),
+            serialization=core_schema.plain_serializer_function_ser_schema(self._serialise, info_arg=True),
         )
+
+    def _serialise(self, value: ComponentConfig, info: core_schema.SerializationInfo) -> dict[str, Any] | str:
+        values = value.model_dump(mode=info.mode)
+        return value.name if self.bare and set(values) == {"name"} else values
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         manager = plugins()
@@ -123,10 +129,6 @@ def load_config(spec: Any, base: type[ComponentConfig] = ComponentConfig) -> typ
 
 def _specs(manager: PluginManager, component: Component) -> list[Any]:
     return [s for s in manager.specs(component.kind) if component.slot is None or s.slot == component.slot]
-
-
-def _serialise(value: ComponentConfig, info: core_schema.SerializationInfo) -> dict[str, Any]:
-    return value.model_dump(mode=info.mode)
 
 
 def _error(kind: str, location: tuple[str, ...], value: Any, message: str) -> ValidationError:

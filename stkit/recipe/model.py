@@ -21,4 +21,4 @@ class Recipe(Config):
     data: DataConfig
     model: ModelConfig
     train: TrainConfig
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from stkit.errors import UsageError
-from stkit.plugin.manager import plugins
 from stkit.recipe.model import Recipe
 from stkit.recipe.plan import plan_problems
 from stkit.recipe.problem import refuse
@@ -99,15 +97,12 @@ def _train(recipe: Recipe) -> Found:
 
 
 def _metrics(recipe: Recipe) -> Found:
-    names = recipe.evaluate.metrics
-    for place, name in enumerate(names):
+    seen: set[str] = set()
+    for place, entry in enumerate(recipe.evaluate.metrics):
         path: Path = ("evaluate", "metrics", place)
-        try:
-            plugins().resolve("metrics", name)
-        except UsageError as error:
-            yield path, str(error)
-        if name in names[:place]:
-            yield path, f"{name!r} is named twice"
+        names = entry.scores()
+        yield from ((path, f"{name!r} is named twice") for name in names if name in seen)
+        seen.update(names)
     baselines = recipe.evaluate.baselines
     if len(set(baselines)) < len(baselines):
         yield ("evaluate", "baselines"), "a baseline is named twice"

@@ -65,8 +65,8 @@ def part(whole: Comparison, rows: slice) -> Comparison:
 
 def value(metric: Metric, data: Comparison) -> np.ndarray:
     sums = metric.sums(data)
-    assert sums.shape == (metric.statistics, *data.truth.shape[1:3])
-    return metric.score(sums)
+    assert sums.shape == (len(data.truth), metric.statistics, *data.truth.shape[1:3])
+    return metric.score(sums.sum(axis=0))
 
 
 def labelled(data: Comparison) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
@@ -172,7 +172,9 @@ def test_image_scores_are_undefined_where_a_cell_is_missing_or_out_of_range() ->
 @given(seed=st.integers(0, 2**31), cut=st.integers(0, 5))
 def test_chunks_give_what_the_whole_gives(metric: type[Metric], seed: int, cut: int) -> None:
     data = images(seed, 5) if metric in IMAGE_SCORES else comparison(seed, 5)
-    chunks = [metric().sums(part(data, rows)) for rows in (slice(cut), slice(cut, None)) if len(data.truth[rows])]
+    chunks = [
+        metric().sums(part(data, rows)).sum(axis=0) for rows in (slice(cut), slice(cut, None)) if len(data.truth[rows])
+    ]
     np.testing.assert_allclose(metric().score(sum(chunks)), value(metric(), data), rtol=1e-9, atol=1e-12)
 
 

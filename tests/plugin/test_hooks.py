@@ -58,7 +58,7 @@ def test_stkit_losses(site: FakeSite) -> None:
 
 
 def test_stkit_metrics(site: FakeSite) -> None:
-    assert check_example(site, "stkit_metrics") == ["csi_1mm"]
+    assert check_example(site, "stkit_metrics") == ["gss"]
 
 
 def test_stkit_datasets(site: FakeSite) -> None:

@@ -106,7 +106,7 @@ def test_a_bare_string_is_a_name(recipes: Recipes) -> None:
 
 def test_a_list_is_replaced(recipes: Recipes) -> None:
     recipes.write("over.yaml", "evaluate: {metrics: [mae]}\n")
-    assert load("base+over").recipe.evaluate.metrics == ("mae",)
+    assert list(load("base+over").recipe.evaluate.scores) == ["mae"]
 
 
 def test_null_takes_a_value_away(recipes: Recipes) -> None:

@@ -51,8 +51,10 @@ SENSE = {
     "train.sampling={name: reverse_scheduled, first_step: 9, second_step: 3}": "train.sampling.second_step: comes "
     "before first_step (9)",
     "train.accumulate=9": "train.accumulate: is more than the 8 windows of a batch",
-    "evaluate.metrics=[rmse, rsme]": "evaluate.metrics.1: no metric is called 'rsme'; did you mean 'rmse'",
     "evaluate.metrics=[rmse, rmse]": "evaluate.metrics.1: 'rmse' is named twice",
+    "evaluate.metrics=[{name: csi, threshold: [1, 5]}, {name: csi, threshold: 5}]": "evaluate.metrics.1: 'csi_5' is "
+    "named twice",
+    "evaluate.metrics=[{name: fss, threshold: [1, p90], scale: [1, 9]}, {name: max_csi, threshold: 1, pool: 4}]": None,
     "evaluate.baselines=[climatology, climatology]": "evaluate.baselines: a baseline is named twice",
 }
 
@@ -112,8 +114,8 @@ def test_the_channels_of_known_inputs_are_those_of_the_data() -> None:
 
 
 def test_all_sense_problems_at_once(recipes: Recipes) -> None:
-    found = told("data.split.train=1.5", "train.accumulate=9", "evaluate.metrics=[zzz]", "model.layers=[4, 6]")
-    for path in ("data.split.train", "train.accumulate", "evaluate.metrics.0", "model.layers.0"):
+    found = told("data.split.train=1.5", "train.accumulate=9", "evaluate.metrics=[rmse, rmse]", "model.layers=[4, 6]")
+    for path in ("data.split.train", "train.accumulate", "evaluate.metrics.1", "model.layers.0"):
         assert f": {path}: " in found
 
 

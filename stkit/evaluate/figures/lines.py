@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.scores import PerLead, Scores
 from stkit.evaluate.verdict import spoken
-from stkit.evaluate.words import lead_axis, score_unit, with_unit
+from stkit.evaluate.words import lead_axis
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
@@ -66,16 +66,15 @@ def _panels(scores: Scores, variable: str) -> list[tuple[str, Mapping[str, PerLe
     for name in ("rmse", "mse_per_frame", "mae", "mse"):
         if name in scores.metrics:
             info = scores.metrics[name]
-            unit = score_unit(info.unit, found.units)
             values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-            chosen.append((with_unit(info.label, unit), values, "error"))
+            chosen.append((info.title(found.units), values, "error"))
             break
     if found.skill:
         chosen.append(("model's skill against each", found.skill, "skill"))
     for name in ("acc_centred", "acc_uncentred", "ssim_range1"):
         if name in scores.metrics and any(v is not None for v in found.scores["model"][name]):
             values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-            chosen.append((scores.metrics[name].label, values, "correlation"))
+            chosen.append((scores.metrics[name].name(found.units), values, "correlation"))
             break
     return chosen
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from stkit.evaluate.report.page import repeat_commands, span_text
 from stkit.evaluate.report.record import Record
-from stkit.evaluate.scores import Scores, best_at, decimals, number_text
+from stkit.evaluate.scores import Scores, beside_decimals, best_at, decimals, number_text
 from stkit.evaluate.verdict import spoken
-from stkit.evaluate.words import percent, score_unit, steps_text, with_unit
+from stkit.evaluate.words import percent, steps_text
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|#])")
 
@@ -53,8 +53,7 @@ def _scores(scores: Scores) -> list[str]:
             values = {forecast: variable.scores[forecast][metric] for forecast in scores.forecasts}
             best = [best_at(values, info.better, lead) for lead in range(len(leads))]
             places = decimals(values)
-            unit = score_unit(info.unit, variable.units)
-            blocks.append(f"{plain(name)}, {plain(with_unit(info.label, unit))}: {plain(info.convention)}.")
+            blocks.append(f"{plain(name)}, {plain(info.title(variable.units))}: {plain(info.convention)}.")
             rows = [
                 [
                     plain(spoken(forecast)),
@@ -65,6 +64,8 @@ def _scores(scores: Scores) -> list[str]:
                 ]
                 for forecast, row in values.items()
             ]
+            for words, row in variable.beside.get(metric, {}).items():
+                rows.append([plain(words), *(number_text(value, beside_decimals(row)) for value in row)])
             blocks.append(_table(["", *leads], rows))
         blocks.append(
             f"{variable.counted_cells} cells were scored: {percent(variable.counted_fraction)} of those with a true "

@@ -123,7 +123,7 @@ def _first_scores(scores: Scores) -> list[tuple[str, str, str]]:
         numbers = " → ".join(number_text(value, places) for value in ends)
         found.append(
             (
-                f"{info.label} of {variable_name}",
+                f"{info.name(variable.units)} of {variable_name}",
                 f"{numbers}\u00a0{unit}".strip(),
                 f"at {leads[0]} → {leads[1]}" if len(ends) > 1 else f"at {leads[0]}",
             )

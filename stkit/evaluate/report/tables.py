@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from stkit.evaluate.figures.canvas import stem_of
 from stkit.evaluate.report.html import Markup, join, text
-from stkit.evaluate.scores import PerLead, Scores, best_at, decimals, number_text
+from stkit.evaluate.scores import PerLead, Scores, beside_decimals, best_at, decimals, number_text
 from stkit.evaluate.verdict import spoken
-from stkit.evaluate.words import score_unit, signed_text, steps_text, with_unit
+from stkit.evaluate.words import signed_text, steps_text
 
 _FEW_LEADS = 4
 
@@ -19,9 +20,11 @@ def score_tables(scores: Scores, variable: str) -> Markup:
     tables = []
     for name, info in scores.metrics.items():
         values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-        title = with_unit(info.label, score_unit(info.unit, found.units))
         place = stem_of("table", variable, name)
-        tables.append(_table(scores, values, title, f"{info.convention}.", place, info.better))
+        beside = found.beside.get(name, {})
+        tables.append(
+            _table(scores, values, info.title(found.units), f"{info.convention}.", place, info.better, beside)
+        )
     if found.skill:
         # Skill stands second: it is what the verdict is about.
         title, place = "Skill of the model against", stem_of("table", variable, "skill")
@@ -31,7 +34,13 @@ def score_tables(scores: Scores, variable: str) -> Markup:
 
 
 def _table(
-    scores: Scores, values: Mapping[str, PerLead], title: str, convention: str, place: str, better: str | None
+    scores: Scores,
+    values: Mapping[str, PerLead],
+    title: str,
+    convention: str,
+    place: str,
+    better: str | None,
+    beside: Mapping[str, PerLead] = MappingProxyType({}),
 ) -> Markup:
     leads = [steps_text(lead, scores.lead_unit) for lead in scores.lead_steps]
     head = "".join(f'<th scope="col">{text(lead)}</th>' for lead in leads)
@@ -44,6 +53,9 @@ def _table(
         )
         kind = ' class="model"' if name == "model" else ""
         rows.append(f'<tr{kind}><th scope="row">{text(spoken(name))}</th>{cells}</tr>')
+    for name, row in beside.items():
+        cells = "".join(_cell(value, beside_decimals(row), best=False, signed=False) for value in row)
+        rows.append(f'<tr><th scope="row">{text(name)}</th>{cells}</tr>')
     body = "\n".join(rows)
     # The heading stands outside the part that scrolls, so that it is never cut off.
     return Markup(
