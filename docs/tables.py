@@ -1,6 +1,6 @@
 """Results in the documentation come from run records, and this command writes them.
 
-    python docs/tables.py record RUN      keep what the tables need of a finished run, in docs/records/
+    python docs/tables.py record RUN      keep what the tables need of a finished run or ablation, in docs/records/
     python docs/tables.py write           write the tables of README.md and recipes/README.md
     python docs/tables.py check           exit 1 if a table differs from its record
 
@@ -21,6 +21,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+
+import ablation_records  # noqa: E402
+import ablation_text  # noqa: E402
+
 RECORDS = ROOT / "docs" / "records"
 PAGES = (
     ROOT / "README.md",
@@ -220,6 +225,10 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "runs": runs_table,
     "recognition": recognition_line,
     "attention": attention_table,
+    "verdict": ablation_text.verdict,
+    "differences": ablation_text.differences,
+    "seeds": ablation_text.seeds,
+    "cost": ablation_text.cost,
 }
 
 
@@ -238,7 +247,9 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["record", *runs] if runs:
             for run in runs:
-                print(record(Path(run)).relative_to(ROOT))
+                path = Path(run)
+                keep = ablation_records.record if ablation_records.is_ablation(path) else record
+                print(keep(path).relative_to(ROOT))
         case ["write"]:
             for page in PAGES:
                 page.write_text(rendered(page.read_text(encoding="utf-8"), load_records()), encoding="utf-8")

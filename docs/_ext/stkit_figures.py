@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ablation_figures
 import learning_curves
 from sphinx.application import Sphinx
 
@@ -13,6 +14,7 @@ def write(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
     learning_curves.write(Path(app.srcdir) / "records", folder)
+    ablation_figures.write(folder)
 
 
 def setup(app: Sphinx) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from stkit.data.known_fields import KnownFields, fit_known_fields
 from stkit.data.pipeline import Pipeline
@@ -134,8 +135,25 @@ def _from_record(config: DataConfig, whole: FieldSource) -> PreparedData:
         config, record, source.variables, source.grid, source.mask, source.typical_step, len(roles.target), known
     )
     windows = {part: FieldWindows(source, part, spans[part], pipeline, config.window_stride, forcing) for part in PARTS}
+    for part in PARTS[1:]:
+        start, stop = spans[part]
+        _check_truth(part, SpanRecord(source, start + config.input_steps, stop), pipeline)
     summary = describe(spans, source.times)
     return _together(config, source, record, windows, pipeline, summary)
+
+
+def _check_truth(part: Part, record: Record, pipeline: Pipeline) -> None:
+    """Refuse a part of which nothing can be scored. Read no further than to the first values."""
+    found = torch.zeros(pipeline.state_channels, dtype=torch.bool)
+    for piece in record:
+        found |= (piece.fields.isfinite() & pipeline.valid).flatten(2).any(2).any(0)
+        if found.all():
+            return
+    missing = next(variable for variable, some in zip(pipeline.variables, found, strict=True) if not some)
+    raise DataError(
+        f"{missing.name}: every value that the {part} part would be scored on is missing (NaN), or where the training "
+        f"part has none; choose another span in data.split.{part}"
+    )
 
 
 def _from_sequences(config: DataConfig, whole: SequenceSource, seed: int) -> PreparedData:
