@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from stkit.data.synthetic_field import SyntheticField
 from stkit.data.synthetic_field_config import SyntheticFieldConfig
 from stkit.evaluate.figures.canvas import THEMES, WIDE, Theme, file_name, new_figure, png, style
-from stkit.evaluate.figures.panel import FIELD_MAP
+from stkit.evaluate.figures.colours import FIELD_MAP
 from stkit.run.files import write_bytes
 
 Knobs = Mapping[str, Any]

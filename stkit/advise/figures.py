@@ -17,7 +17,8 @@ from stkit.advise.advice import Advice
 from stkit.advise.stationarity import VERDICTS
 from stkit.data.source import Axis, Grid
 from stkit.evaluate.figures.canvas import DARK, LIGHT, WIDE, Drawn, Format, Theme, draw, new_figure, png, style
-from stkit.evaluate.figures.panel import FIELD_MAP, Scale, hide_ticks, is_wide, show
+from stkit.evaluate.figures.colours import Scale
+from stkit.evaluate.figures.panel import hide_ticks, is_wide, show
 from stkit.evaluate.words import lead_axis, percent
 
 _COLOURS = {
@@ -80,7 +81,7 @@ def _maps(advice: Advice, theme: Theme, form: Format) -> Figure:
     axes = [figure.add_subplot(places[2 * i, 0] if stacked else places[0, i]) for i in range(3)]
     bars = [figure.add_subplot(places[2 * i + 1, 0] if stacked else places[1, i]) for i in range(3)]
     colours = ListedColormap(_COLOURS[theme.name])
-    show(axes[0], verdict, grid, Scale(-0.5, 3.5, "neither"), colours, theme, inches=inches)
+    show(axes[0], verdict, grid, Scale(-0.5, 3.5, "neither", colours=colours), theme, inches=inches)
     bars[0].set_axis_off()
     patches = [Patch(color=colour, label=name) for colour, name in zip(_COLOURS[theme.name], VERDICTS, strict=True)]
     columns = 4 if stacked and not form.narrow else 2
@@ -99,7 +100,7 @@ def _maps(advice: Advice, theme: Theme, form: Format) -> Figure:
         (axes[1], bars[1], season, Scale(0.0, 1.0, "neither"), "share of the variance"),
         (axes[2], bars[2], folding, Scale(0.0, most, "max"), lead_axis(unit).replace("lead time", "time")),
     ):
-        image = show(axis, values, grid, scale, FIELD_MAP, theme, inches=inches)
+        image = show(axis, values, grid, scale, theme, inches=inches)
         colour_bar = figure.colorbar(image, cax=bar, orientation="horizontal", extend=scale.extend)
         colour_bar.set_label(words)
         bar.tick_params(length=2.5, pad=2)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from tempfile import TemporaryDirectory
 
 from stkit.advise.advice import CAVEAT, Advice
 from stkit.advise.figures import draw_lags, draw_maps, maps_png
 from stkit.advise.stationarity import MEANINGS
 from stkit.advise.words import measured, tried
+from stkit.evaluate.report.document import document
 from stkit.evaluate.report.html import Markup, code, details, facts, figure, join, paragraph, plain_table, section, text
 from stkit.evaluate.words import percent
 from stkit.run.files import write_bytes, write_text
@@ -35,11 +33,8 @@ def write_page(advice: Advice, path: Path) -> None:
     Raises:
         RunFailed: the disk is full.
     """
-    here = files("stkit.evaluate.report")
-    template = Template((here / "template.html").read_text(encoding="utf-8"))
     with TemporaryDirectory() as folder:
         maps, lags = (figure(Path(folder), make(Path(folder), advice)) for make in (draw_maps, draw_lags))
-    made = version("stkit-torch")
     name = f"{advice.sample.variable.name} of {advice.sample.source.name}"
     shares = {verdict: f"{percent(share)}: {MEANINGS[verdict]}" for verdict, share in advice.findings.shares.items()}
     listed = Markup(
@@ -56,16 +51,13 @@ def write_page(advice: Advice, path: Path) -> None:
             details("How it was tested", plain_table(_TESTS, "Tests")),
         ),
     ]
-    page = template.substitute(
-        title=text(f"Is {name} stationary?"),
+    page = document(
+        title=f"Is {name} stationary?",
         summary="",
         verdict=paragraph(advice.verdict, "verdict"),
         worth=text(advice.worth),
         facts=facts(_facts(advice)),
         sections=join(sections),
-        footer=text(f"Made by stkit {made}. This page needs no network."),
-        style=(here / "style.css").read_text(encoding="utf-8"),
-        version=text(made),
     )
     write_text(path, page)
 

@@ -21,6 +21,7 @@ from stkit.data.prepare import PreparedData, prepare
 from stkit.data.source import SequenceSource
 from stkit.errors import DataError
 from stkit.evaluate.baselines import Baseline, Climatology
+from stkit.evaluate.cell_errors import CellErrors
 from stkit.evaluate.forecast_file import ForecastFile
 from stkit.evaluate.forecast_layout import Layout
 from stkit.evaluate.ledger import Ledger
@@ -90,15 +91,23 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
         variables=len(data.source.variables),
         weights=area_weights(grid.latitude, grid.height, grid.width),
     )
+    cells = CellErrors(
+        ledger.forecasts,
+        leads=recipe.data.horizon,
+        variables=len(data.source.variables),
+        height=grid.height,
+        width=grid.width,
+    )
     LOG.info("scoring %d windows of the test part", len(data.test))
     shown = _shown_windows(len(data.test), recipe.evaluate.maps)
-    kept = _go_through(run, accelerator, forecaster, data, ledger, baselines, climatology, shown)
-    ledger.replace(total(accelerator, torch.from_numpy(ledger.vector()).to(accelerator.device)).cpu().numpy())
+    kept = _go_through(run, accelerator, forecaster, data, ledger, cells, baselines, climatology, shown)
+    for sums in (ledger, cells):
+        sums.replace(total(accelerator, torch.from_numpy(sums.vector()).to(accelerator.device)).cpu().numpy())
     scores = summarise(forecaster, data, ledger, baselines, tuple(recipe.evaluate.scores))
 
     def write() -> None:
         write_json(run.scores, scores.as_dict())
-        draw_forecasts(run.figures, data, kept)
+        draw_forecasts(run.figures, data, kept, cells)
 
     on_main(accelerator, write)
     return scores
@@ -110,6 +119,7 @@ def _go_through(
     forecaster: TrainedForecaster,
     data: PreparedData,
     ledger: Ledger,
+    cells: CellErrors,
     baselines: Mapping[str, Baseline],
     climatology: Climatology | None,
     shown: tuple[int, ...],
@@ -143,6 +153,7 @@ def _go_through(
                 forecasts |= {name: _baseline(baseline, batch) for name, baseline in baselines.items()}
                 normal = None if climatology is None else _baseline(climatology, batch).astype(np.float64)
                 ledger.add(batch.truth, forecasts, normal)
+                cells.add(batch.truth, forecasts)
                 errors = window_errors(batch.truth, list(forecasts.values()), ledger.weights).by_window()
             count = min(size * accelerator.num_processes, len(data.test) - first)
             fields = _all_of_round(accelerator, said, size, count)

@@ -104,7 +104,7 @@ def _worth(windows: int, independent: int, seed: int | None) -> str:
         count = f"{windows} overlapping test windows ({independent} independent)"
     if independent < FEWEST_INDEPENDENT_WINDOWS:
         return f"{count} and {one}: not enough to rank."
-    return f"{count} and {one}; no interval was computed, so small differences may be chance."
+    return f"{count} and {one}; small differences may be chance: the report has 95 % intervals."
 
 
 def leads_text(leads: Sequence[int]) -> str:

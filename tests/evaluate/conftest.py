@@ -10,6 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
+from stkit.evaluate.report import write_report
 from stkit.evaluate.run import evaluate_run
 from stkit.recipe import from_dict
 from stkit.run.directory import RunDirectory
@@ -97,3 +98,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, field_path: Path) -> RunDi
 def run(trained: RunDirectory, tmp_path: Path) -> RunDirectory:
     shutil.copytree(trained.path, tmp_path / "run")
     return RunDirectory(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def written(trained: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """The same with its report, not to be changed."""
+    copy = RunDirectory(tmp_path_factory.mktemp("written") / "run")
+    shutil.copytree(trained.path, copy.path)
+    write_report(copy)
+    return copy

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import io
+import json
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,9 +17,10 @@ from PIL import Image
 from stkit.data.source import Axis, Grid, Variable
 from stkit.evaluate.figures.animation import draw_animation
 from stkit.evaluate.figures.canvas import DARK, FORMATS, LIGHT, THEMES, file_name, stem_of
+from stkit.evaluate.figures.colours import Scale
 from stkit.evaluate.figures.lines import draw_loss, draw_scores
 from stkit.evaluate.figures.maps import draw_maps, shown_leads
-from stkit.evaluate.figures.panel import Scale, latitude_text, longitude_text
+from stkit.evaluate.figures.panel import latitude_text, longitude_text
 from stkit.evaluate.figures.shown import Shown
 from stkit.evaluate.scores import ScoreInfo, Scores, VariableScores
 
@@ -106,23 +111,49 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
         draw_scores(tmp_path / folder, scores(), "sst")
         draw_loss(tmp_path / folder, [{"kind": "train", "step": 1, "loss": 1.0}], None)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(names) == 16
+    assert len(names) == 13
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+def pixels(uri: str) -> np.ndarray:
+    """``H W 4``: an inline image."""
+    content = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
+
+
 def test_the_animation_shows_input_and_leads(tmp_path: Path) -> None:
     drawn = draw_animation(tmp_path, shown(6, 8), 0)
-    assert drawn.suffix == "gif"
-    for theme in THEMES:
-        with Image.open(io.BytesIO((tmp_path / file_name(drawn.stem, theme, FORMATS[0], "gif")).read_bytes())) as gif:
-            assert gif.n_frames == 6
-            assert gif.info["loop"] == 0
-            paper = tuple(int(theme.paper[i : i + 2], 16) for i in (1, 3, 5))
-            for frame in range(gif.n_frames):
-                gif.seek(frame)
-                assert gif.convert("RGB").getpixel((0, 0)) == paper
-        assert (tmp_path / file_name(drawn.stem, theme, FORMATS[0])).exists(), "a still"
+    content = json.loads((tmp_path / f"{drawn.stem}.json").read_text())
+    frames = content["frames"]
+    assert [frame["label"] for frame in frames][2:4] == ["input · 2001-03", "1 month · 2001-04"]
+    assert [frame["forecast"] is None for frame in frames] == [True] * 3 + [False] * 3
+    assert content["start"] == 3, "the first lead time is shown first"
+    first = pixels(frames[3]["truth"])
+    assert first.shape == (6, 8, 4)
+    assert first[0, 0, 3] == 0, "land has no colour"
+    assert (first[..., 3] == 255).sum() == 47
+
+
+def test_a_frame_has_the_colour_of_each_value_where_a_map_has_it(tmp_path: Path) -> None:
+    found = shown(3, 4, land=False)
+    found.context[...] = found.truth[...] = np.arange(12.0).reshape(3, 4)
+    expected = matplotlib.colormaps["viridis"](np.linspace(0, 1, 12), bytes=True).reshape(3, 4, 4)
+    for ascending in (False, True):
+        latitude = np.linspace(-10, 10, 3) * (1 if ascending else -1)
+        grid = dataclasses.replace(found.grid, y=dataclasses.replace(found.grid.y, values=latitude))
+        drawn = draw_animation(tmp_path, dataclasses.replace(found, grid=grid), 0)
+        frame = pixels(json.loads((tmp_path / f"{drawn.stem}.json").read_text())["frames"][3]["truth"])
+        north_up = expected[::-1] if ascending else expected
+        assert np.abs(frame.astype(int) - north_up).max() <= 4
+
+
+def test_a_large_grid_is_thinned_and_that_is_told(tmp_path: Path) -> None:
+    drawn = draw_animation(tmp_path, shown(3, 1100, geographic=False), 0)
+    assert "Every 3th cell" not in drawn.caption
+    assert "One cell in 3 of each row and column is shown." in drawn.caption
+    frame = json.loads((tmp_path / f"{drawn.stem}.json").read_text())["frames"][0]["truth"]
+    assert pixels(frame).shape == (1, 367, 4)
 
 
 def test_scores_and_loss(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pytest
 
 from stkit.cli.main import run as stkit
 from stkit.errors import UsageError
-from stkit.evaluate.figures.canvas import DARK, LIGHT
+from stkit.evaluate.figures.canvas import DARK, LIGHT, Drawn
 from stkit.evaluate.report import write_report
 from stkit.evaluate.report.html import Markup, text
 from stkit.evaluate.report.page import repeat_commands
+from stkit.evaluate.report.player import player
 from stkit.evaluate.report.record import read
 from stkit.evaluate.scores import Scores, decimals, number_text
 from stkit.run.directory import RunDirectory
@@ -46,7 +48,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
     def of(self, tag: str) -> list[dict[str, str]]:
@@ -61,22 +63,13 @@ def page_of(run: RunDirectory) -> Page:
 
 
 @pytest.fixture(scope="module")
-def written(trained: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """A run with its report, not to be changed."""
-    copy = tmp_path_factory.mktemp("written") / "run"
-    shutil.copytree(trained.path, copy)
-    write_report(RunDirectory(copy))
-    return RunDirectory(copy)
-
-
-@pytest.fixture(scope="module")
 def report(written: RunDirectory) -> Page:
     return Page(written.report.read_text(encoding="utf-8"))
 
 
 def test_it_needs_no_network(written: RunDirectory, report: Page) -> None:
     page = report
-    assert not page.of("script")
+    assert page.of("script") == [{}], "the page's own, without an address"
     assert not page.of("link")
     assert not page.of("iframe")
     for tag, attributes in page.elements:
@@ -86,7 +79,12 @@ def test_it_needs_no_network(written: RunDirectory, report: Page) -> None:
     html = written.report.read_text(encoding="utf-8")
     assert not re.search(r"url\(|@import|@font-face", html)
     policy = next(a for a in page.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy["content"].startswith("default-src 'none'")
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert script is not None
+    allowed = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert policy["content"] == (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
+    )
 
 
 def test_the_verdict_comes_first(written: RunDirectory, report: Page) -> None:
@@ -112,7 +110,12 @@ def test_it_can_be_read_without_seeing_or_pointing(written: RunDirectory, report
     page = report
     assert page.of("html")[0]["lang"] == "en"
     assert len(page.of("h1")) == 1
-    assert all(len(image["alt"]) > 20 for image in page.of("img"))
+    pictures = [image for image in page.of("img") if "data-frame" not in image]
+    assert all(len(image["alt"]) > 20 for image in pictures)
+    stages = [part for part in page.of("div") if part.get("class") == "stage"]
+    assert [stage["aria-label"] for stage in stages] == ["map of the truth", "map of the forecast"]
+    assert len(page.of("input")) == 1
+    assert page.of("input")[0]["aria-label"].startswith("frame of sst")
     assert all(cell.get("scope") for cell in page.of("th"))
     assert any("best" in word for word in page.words), "the best is said, not only coloured"
     identities = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
@@ -154,10 +157,9 @@ def test_contrast_is_enough_in_light_and_dark(written: RunDirectory, report: Pag
 def test_figures_are_there_for_light_dark_wide_and_narrow(written: RunDirectory, report: Page) -> None:
     page = report
     media = [source["media"] for source in page.of("source")]
-    assert len(page.of("img")) == 4, "scores, maps, animation, loss"
+    assert len(page.of("picture")) == 4, "scores, skill of each cell, maps, loss"
     assert sum("dark" in query for query in media) == 8
-    assert sum("max-width" in query for query in media) == 6
-    assert any("reduced-motion" in query for query in media)
+    assert sum("max-width" in query for query in media) == 8
 
 
 def test_everything_from_outside_is_escaped(run: RunDirectory) -> None:
@@ -180,12 +182,39 @@ def test_everything_from_outside_is_escaped(run: RunDirectory) -> None:
     figures[0].update(alt=EVIL, title=EVIL, caption=EVIL)
     write_json(run.figures / "figures.json", figures)
     page = page_of(run)
-    assert not page.of("script")
-    assert "<script" not in run.report.read_text(encoding="utf-8")
+    assert page.of("script") == [{}]
+    assert run.report.read_text(encoding="utf-8").count("<script") == 1
     card = run.card.read_text(encoding="utf-8")
     prose = re.sub(r"```.*?```", "", card, flags=re.DOTALL)
     assert "<script" not in prose
     assert "\n# head" not in prose
+
+
+def test_an_animation_that_brings_something_else_is_refused(written: RunDirectory, tmp_path: Path) -> None:
+    (path,) = written.figures.glob("animation-*.json")
+    content = json.loads(path.read_text())
+    drawn = Drawn(path.stem, EVIL, EVIL, EVIL, "json")
+    write_json(tmp_path / path.name, {**content, "variable": EVIL})
+    assert "<script" not in player(tmp_path, drawn)
+    for place, value in (("coast", '"/><script>alert(1)</script>'), ("bar", {"image": "https://x.org/", "ticks": []})):
+        write_json(tmp_path / path.name, {**content, place: value})
+        with pytest.raises(UsageError, match="stkit eval"):
+            player(tmp_path, drawn)
+
+
+def test_intervals_or_why_there_are_none(run: RunDirectory) -> None:
+    reason = read(run).intervals.convention
+    assert reason.startswith("No 95 % intervals: 7 test windows of 5 time steps make 1.4 independent blocks")
+    assert reason in " ".join(" ".join(page_of(run).words).split())
+    record = run.errors.read_bytes()
+    run.errors.unlink()
+    assert "errors.nc is not there" in read(run).intervals.convention
+    run.errors.write_bytes(b"no netcdf")
+    with pytest.raises(UsageError, match="stkit eval"):
+        read(run)
+    run.errors.write_bytes(record)
+    write_json(run.scores, dataclasses.replace(Scores.read(run.scores), windows_hash="other").as_dict())
+    assert "of other windows" in read(run).intervals.convention
 
 
 def test_only_markup_is_not_escaped() -> None:

@@ -46,7 +46,8 @@ def test_what_it_is_worth() -> None:
     assert few.endswith("6 overlapping test windows (1 independent) and one training run (seed 1): not enough to rank.")
     many = said((1.0,), persistence=(2.0,))
     assert many.endswith(
-        "200 test windows and one training run (seed 1); no interval was computed, so small differences may be chance."
+        "200 test windows and one training run (seed 1); "
+        "small differences may be chance: the report has 95 % intervals."
     )
 
 

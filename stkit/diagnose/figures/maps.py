@@ -17,7 +17,8 @@ from stkit.diagnose.figures.lines import KIND
 from stkit.diagnose.result import Diagnosis
 from stkit.diagnose.run import Field
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
-from stkit.evaluate.figures.panel import FIELD_MAP, Scale, hide_ticks, is_wide, show
+from stkit.evaluate.figures.colours import Scale
+from stkit.evaluate.figures.panel import hide_ticks, is_wide, show
 
 _MARGIN_INCHES = 0.9
 _THINNEST_INCHES = 0.42
@@ -84,7 +85,7 @@ def _looks(one: LookMap, field: Field, theme: Theme, form: Format) -> Figure:
     high = max(scale.high, 2.0)
     scale = Scale(0.0, high, "max" if max(np.nanmax(shown) for shown in maps) > high else "neither")
     for number, (axis, shown, query) in enumerate(zip(axes, maps, one.queries, strict=True)):
-        image = show(axis, shown, field.grid, scale, FIELD_MAP, theme, inches=_inches(len(maps), field.grid, form))
+        image = show(axis, shown, field.grid, scale, theme, inches=_inches(len(maps), field.grid, form))
         x, y = (_at(field.grid, place, field.patch, down=down) for place, down in ((query[1], False), (query[0], True)))
         axis.plot(
             x, y, marker="o", markersize=7, markerfacecolor="none", markeredgecolor="#ffffff", markeredgewidth=2.6
@@ -107,7 +108,7 @@ def _ages(found: Diagnosis, field: Field, theme: Theme, form: Format) -> Figure:
     # From the newest to the oldest memory there is, so that small differences look small.
     scale = Scale(1.0, float(max(2, *(one.memories for one in found.age_maps))), "neither")
     for number, (axis, shown, one) in enumerate(zip(axes, maps, found.age_maps, strict=True)):
-        image = show(axis, shown, field.grid, scale, FIELD_MAP, theme, inches=_inches(len(maps), field.grid, form))
+        image = show(axis, shown, field.grid, scale, theme, inches=_inches(len(maps), field.grid, form))
         axis.set_title(found.layer(one.layer), loc="left")
         _ticks(axis, number, len(maps), field.grid, form)
     colours = figure.colorbar(image, cax=bar, orientation="horizontal", extend=scale.extend)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from stkit.evaluate.comparison.blocks import FEWEST_BLOCKS
 from stkit.evaluate.comparison.difference import RESAMPLES
@@ -14,7 +11,20 @@ from stkit.evaluate.comparison.study import Study
 from stkit.evaluate.comparison.tables import VERDICT, Table, compared_tables, cost_table, scores_table, shown_score
 from stkit.evaluate.comparison.words import NAMES, finding, not_ranked, worth
 from stkit.evaluate.figures.canvas import Drawn, stem_of
-from stkit.evaluate.report.html import Markup, code, details, facts, figure, join, paragraph, plain_table, section, text
+from stkit.evaluate.report.document import document
+from stkit.evaluate.report.html import (
+    COPY,
+    Markup,
+    code,
+    details,
+    facts,
+    figure,
+    join,
+    paragraph,
+    plain_table,
+    section,
+    text,
+)
 
 _WORDS = {"better", "worse", "not distinguishable", "not ranked"}
 
@@ -42,23 +52,18 @@ def page(
         notes: what else a reader must know, before the first section.
         sections: what else there is to tell, after the scores.
     """
-    here = files("stkit.evaluate.report")
-    template = Template((here / "template.html").read_text(encoding="utf-8"))
     sentences = finding(study)
     kind = "verdict several" if len(sentences) > 1 or len(sentences[0]) > 160 else "verdict"
     said = [paragraph(words, kind) for words in sentences]
     parts = [_differences(study, folder, drawn), _scores(study, folder, drawn), _cost(study), *sections]
     parts += [_how(study), _repeat(study, command)]
-    return template.substitute(
-        title=text(title),
-        summary=text(summary),
+    return document(
+        title=title,
+        summary=summary,
         verdict=join(said),
         worth=join([text(worth(study)), *(Markup(f"<br>{text(note)}") for note in (*study.notes, *notes))]),
         facts=facts(_facts(study)),
         sections=join(parts),
-        footer=text(f"Made by stkit {version('stkit-torch')}. This page needs no network."),
-        style=(here / "style.css").read_text(encoding="utf-8"),
-        version=text(version("stkit-torch")),
     )
 
 
@@ -173,7 +178,7 @@ def _table(tables: Mapping[str, Table], place: str, title: str = "", words: str 
     label = f'aria-labelledby="{place}"' if title else f'aria-label="{text(place)}"'
     body = "\n".join(rows)
     return Markup(
-        f'<div class="score">{said}<div class="scroll" tabindex="0" role="group" {label}>'
+        f'<div class="score">{said}{COPY}<div class="scroll" tabindex="0" role="group" {label}>'
         f'<table class="names" {label}>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div></div>"
     )

@@ -1,132 +1,149 @@
-"""Truth and forecast as an animated GIF: the input frames, then one frame for each lead time."""
+"""Truth and forecast, frame by frame: what the report's player shows.
+
+A frame is an image with a pixel for each cell and no colour where there is no value, so that it lies on light and on
+dark paper, and is small; ``animation-NAME-NUMBER.json`` holds all frames, and the page adds the rest.
+"""
 
 from __future__ import annotations
 
+import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from stkit.evaluate.figures.canvas import THEMES, WIDE, Drawn, Format, Theme, file_name, new_figure, stem_of, style
-from stkit.evaluate.figures.panel import FIELD_MAP, Scale, hide_ticks, is_wide, show
+from stkit.data.source import Grid
+from stkit.evaluate.figures.canvas import Drawn, stem_of
+from stkit.evaluate.figures.coast import Line
+from stkit.evaluate.figures.colours import Scale
+from stkit.evaluate.figures.panel import column_edges, is_wide, row_edges
 from stkit.evaluate.figures.shown import Shown
 from stkit.evaluate.words import with_unit
-from stkit.run.files import write_bytes
+from stkit.run.files import write_json
 
-_FORMAT = Format("animation", 5.2, 8.5)
-_MILLISECONDS = 600
-_LAST_MILLISECONDS = 1500
+SUFFIX = "json"
 _MOST_FRAMES = 40
-_COLOURS = 255
+_MOST_PIXELS = 512
+"""Along the longer side: what is larger is thinned."""
+_SHADES = 250
+_NO_VALUE = 255
 
 
 def draw_animation(folder: Path, shown: Shown, variable: int) -> Drawn:
-    """Draw the animation of one variable of one window into ``folder``, and its last frame as a still."""
-    name = shown.variables[variable].name
+    """Write the frames of one variable of one window into ``folder``."""
+    name, unit = shown.variables[variable].name, shown.variables[variable].units
     stem = stem_of("animation", name, shown.number)
-    for theme in THEMES:
-        with style(theme, _FORMAT):
-            frames = _frames(shown, variable, theme)
-        write_bytes(folder / file_name(stem, theme, WIDE, "gif"), _gif(frames))
-        still = io.BytesIO()
-        frames[-1].save(still, format="png")
-        write_bytes(folder / file_name(stem, theme, WIDE), still.getvalue())
-    return Drawn(
-        stem=stem,
-        title=f"{name}, test window {shown.number}, animated",
-        alt=f"Animation of {name}: the input frames, then truth and forecast for each lead time.",
-        caption="The input frames, then truth and forecast for each lead time.",
-        suffix="gif",
-    )
-
-
-def _frames(shown: Shown, variable: int, theme: Theme) -> list[Image.Image]:
     truth = np.concatenate([shown.context, shown.truth])[:, variable]
     forecast = shown.forecast[:, variable]
-    empty = np.full_like(truth[0], np.nan)
-    stage = _Stage(shown, variable, Scale.of_field(truth, forecast), theme)
-    images = []
-    for step in range(len(truth))[-_MOST_FRAMES:]:
-        lead = step - len(shown.context)
-        if lead < 0:
-            words = "input" if shown.times is None else f"input · {shown.times[step]}"
-            images.append(stage.frame(words, truth[step], empty, theme.paper))
-        else:
-            images.append(stage.frame(shown.lead_text(lead), truth[step], forecast[lead], theme.land))
-    return images
-
-
-class _Stage:
-    """Two maps and a colour bar, laid out once; every frame only changes what is in them."""
-
-    def __init__(self, shown: Shown, variable: int, scale: Scale, theme: Theme) -> None:
-        stacked = is_wide(shown.grid)
-        ratio = shown.grid.height / shown.grid.width
-        width = _FORMAT.width_inches
-        if stacked:
-            self.figure = new_figure(width, 2 * (max(0.9 * width * ratio, 0.5) + 0.3) + 0.9)
-            axes = list(self.figure.subplots(2, 1, sharex=True, sharey=True))
-        else:
-            self.figure = new_figure(width, min(0.45 * width * ratio, 0.8 * width) + 1.1)
-            axes = list(self.figure.subplots(1, 2, sharex=True, sharey=True))
-        self.axes = axes
-        empty = np.zeros(shown.grid.shape)
-        self.images = []
-        for number, (axis, title) in enumerate(zip(axes, ("truth", "forecast"), strict=True)):
-            inches = width if stacked else width / 2
-            self.images.append(show(axis, empty, shown.grid, scale, FIELD_MAP, theme, inches=inches))
-            axis.set_title(title, loc="left")
-            hide_ticks(axis, rows=stacked or number == 0, columns=number == 1 or not stacked)
-        self.words = self.figure.suptitle("input", fontweight="bold")
-        bar = self.figure.colorbar(
-            self.images[0],
-            ax=axes,
-            location="bottom",
-            extend=scale.extend,
-            aspect=50,
-            shrink=0.8,
-            fraction=0.06,
-            pad=0.04,
-        )
-        bar.set_label(with_unit(shown.variables[variable].name, shown.variables[variable].units))
-        bar.outline.set_linewidth(0)
-        self.figure.draw_without_rendering()
-        self.figure.set_layout_engine("none")
-
-    def frame(
-        self, words: str, truth: NDArray[np.floating], forecast: NDArray[np.floating], behind: str
-    ) -> Image.Image:
-        """One image; ``behind`` is the colour of the forecast's cells without a value."""
-        self.words.set_text(words)
-        for image, field in zip(self.images, (truth, forecast), strict=True):
-            image.set_data(np.ma.masked_invalid(field))
-        self.axes[1].set_facecolor(behind)
-        self.figure.canvas.draw()
-        pixels = np.asarray(self.figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
-        return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-def _gif(frames: list[Image.Image]) -> bytes:
-    together = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames]))
-    palette = together.quantize(colors=_COLOURS, method=Image.Quantize.MEDIANCUT)
-    indexed = [_indexed(frame, palette) for frame in frames]
-    durations = [_MILLISECONDS] * (len(indexed) - 1) + [_LAST_MILLISECONDS]
-    stream = io.BytesIO()
-    indexed[0].save(
-        stream, format="GIF", save_all=True, append_images=indexed[1:], duration=durations, loop=0, optimize=False
+    scale = Scale.of_variable(shown.variables[variable], truth, forecast)
+    known = len(shown.context)
+    first = max(0, len(truth) - _MOST_FRAMES)
+    thin = -(-max(shown.grid.shape) // _MOST_PIXELS)
+    frames = [
+        {
+            "label": _label(shown, step),
+            "truth": _image(truth[step, ::thin, ::thin], shown.grid, scale),
+            "forecast": _image(forecast[step - known, ::thin, ::thin], shown.grid, scale) if step >= known else None,
+        }
+        for step in range(first, len(truth))
+    ]
+    content = {
+        "variable": with_unit(name, unit),
+        "stacked": is_wide(shown.grid),
+        "width": shown.grid.width,
+        "height": shown.grid.height,
+        "start": max(0, known - first),
+        "frames": frames,
+        "coast": _path(shown.coast(variable), shown.grid),
+        "bar": _bar(scale),
+    }
+    write_json(folder / f"{stem}.{SUFFIX}", content)
+    thinned = f" One cell in {thin} of each row and column is shown." if thin > 1 else ""
+    return Drawn(
+        stem=stem,
+        title=f"{name}, test window {shown.number}, frame by frame",
+        alt=f"Maps of {with_unit(name, unit)}: the input frames, then truth and forecast for each lead time.",
+        caption=f"The input frames, then truth and forecast for each lead time; grey cells have no value.{thinned}",
+        suffix=SUFFIX,
     )
-    return stream.getvalue()
 
 
-def _indexed(frame: Image.Image, palette: Image.Image) -> Image.Image:
-    """The frame in the colours that all frames share, so that nothing flickers; its paper keeps its own colour."""
-    pixels = np.asarray(frame)
-    paper = pixels[0, 0]
-    numbers = np.array(frame.quantize(palette=palette, dither=Image.Dither.NONE))
-    numbers[(pixels == paper).all(axis=-1)] = _COLOURS
+def _label(shown: Shown, step: int) -> str:
+    lead = step - len(shown.context)
+    if lead >= 0:
+        return shown.lead_text(lead)
+    return "input" if shown.times is None else f"input · {shown.times[step]}"
+
+
+def _upright(field: NDArray[Any], grid: Grid) -> NDArray[Any]:
+    """With the row on top that is on top of a map: coordinates grow upwards, rows without one are counted down."""
+    rows = row_edges(grid)
+    upwards = grid.y.values is not None and rows[0] < rows[1]
+    columns = column_edges(grid)
+    return field[:: -1 if upwards else 1, :: -1 if columns[0] > columns[1] else 1]
+
+
+def _image(field: NDArray[np.floating], grid: Grid, scale: Scale) -> str:
+    numbers, palette = _indexed(_upright(field, grid), scale)
     image = Image.fromarray(numbers)
-    colours = (palette.getpalette() or [])[: 3 * _COLOURS]
-    image.putpalette([*colours, *([0] * (3 * _COLOURS - len(colours))), *(int(part) for part in paper)])
-    return image
+    image.putpalette(palette)
+    return _inline(image, transparency=_NO_VALUE)
+
+
+def _indexed(field: NDArray[np.floating], scale: Scale) -> tuple[NDArray[np.uint8], list[int]]:
+    """The number of each cell's colour, and the colours."""
+    known = np.isfinite(field)
+    values = np.where(known, field, scale.low)
+    if scale.levels:
+        numbers = np.digitize(values, scale.levels)
+        middles = (*scale.levels, np.inf)
+        colours = scale.colormap(scale.norm(np.array([-np.inf, *middles[:-1]])), bytes=True)
+    else:
+        numbers = ((values - scale.low) / (scale.high - scale.low) * _SHADES).clip(0, _SHADES - 1).astype(np.int64)
+        colours = scale.colormap(np.linspace(0, 1, _SHADES), bytes=True)
+    palette = np.zeros((_NO_VALUE + 1, 3), dtype=np.uint8)
+    palette[: len(colours)] = colours[:, :3]
+    return np.where(known, numbers, _NO_VALUE).astype(np.uint8), [int(part) for part in palette.ravel()]
+
+
+def _bar(scale: Scale) -> dict[str, Any]:
+    """The colour bar: an image from low to high, and its numbers with their place from 0 to 1."""
+    if scale.levels:
+        numbers = np.arange(len(scale.levels) + 1, dtype=np.uint8)[None]
+        _, palette = _indexed(np.zeros((1, 1)), scale)
+        ticks = [(place / numbers.size, f"{level:g}") for place, level in enumerate(scale.levels, start=1)]
+    else:
+        numbers = np.arange(_SHADES, dtype=np.uint8)[None]
+        _, palette = _indexed(np.zeros((1, 1)), scale)
+        found = MaxNLocator(5).tick_values(scale.low, scale.high)
+        span = scale.high - scale.low
+        ticks = [((v - scale.low) / span, f"{v:g}") for v in found if scale.low <= v <= scale.high]
+    image = Image.fromarray(numbers)
+    image.putpalette(palette)
+    return {"image": _inline(image), "ticks": [[round(float(place), 4), words] for place, words in ticks]}
+
+
+def _path(coast: Sequence[Line], grid: Grid) -> str:
+    """The coast as the path of an SVG whose unit is a cell, from the upper left corner."""
+    rows, columns = row_edges(grid), column_edges(grid)
+    top, bottom = sorted(rows, reverse=grid.y.values is not None)
+    left, right = sorted(columns)
+    pieces = []
+    for line in coast:
+        x = (line[:, 0] - left) / (right - left) * grid.width
+        y = (top - line[:, 1]) / (top - bottom) * grid.height
+        points = np.stack([x, y], axis=1).round(2)
+        kept = np.concatenate([[True], np.abs(np.diff(points, axis=0)).max(axis=1) > 0])
+        pieces.append("M" + "L".join(f"{px:g} {py:g}" for px, py in points[kept]))
+    return "".join(pieces)
+
+
+def _inline(image: Image.Image, **options: Any) -> str:
+    stream = io.BytesIO()
+    image.save(stream, format="png", optimize=True, **options)
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -71,7 +71,7 @@ class Format:
 
 
 WIDE = Format("wide", 8.4, 9.0)
-NARROW = Format("narrow", 4.0, 8.5)
+NARROW = Format("narrow", 3.6, 9.5)
 FORMATS = (WIDE, NARROW)
 
 

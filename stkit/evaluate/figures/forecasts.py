@@ -1,4 +1,4 @@
-"""The figures of a run's forecasts: maps and an animation for each window that is shown, and each variable."""
+"""The figures of a run's forecasts: where it has skill, and maps and an animation for each window that is shown."""
 
 from __future__ import annotations
 
@@ -9,22 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stkit.data.prepare import PreparedData
+from stkit.evaluate.cell_errors import CellErrors
 from stkit.evaluate.figures.animation import draw_animation
 from stkit.evaluate.figures.maps import draw_maps
 from stkit.evaluate.figures.shown import Shown
+from stkit.evaluate.figures.skill_maps import draw_skill_maps
 from stkit.evaluate.report.record import write_index
 from stkit.evaluate.summary import time_text
 
 
-def draw_forecasts(folder: Path, data: PreparedData, forecasts: Mapping[int, NDArray[np.float32]]) -> None:
-    """Draw windows of the test part, and note what was drawn.
+def draw_forecasts(
+    folder: Path, data: PreparedData, forecasts: Mapping[int, NDArray[np.float32]], cells: CellErrors
+) -> None:
+    """Draw maps of the skill and windows of the test part, and note what was drawn.
 
     Args:
         folder: where the figures go.
         data: what the windows are taken from.
         forecasts: for the number of each window that is shown its forecast ``L C H W``, physical units.
+        cells: the errors of each cell over the whole test part.
     """
-    drawn = []
+    drawn = [
+        draw_skill_maps(folder, cells, data.source, channel)
+        for channel in range(len(data.source.variables))
+        if cells.hardest(channel) is not None
+    ]
     for index, fields in sorted(forecasts.items()):
         shown = _shown(data, index, fields)
         for channel in range(len(shown.variables)):

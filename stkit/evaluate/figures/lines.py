@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stkit.evaluate.comparison.intervals import Ends, VariableIntervals
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.scores import PerLead, Scores
 from stkit.evaluate.verdict import spoken
@@ -20,18 +21,35 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _PANEL_INCHES = 2.5
 _FULL_RANGE_FACTOR = 20.0
+_DODGE = 0.08
+"""Lead times between the bars of two baselines."""
+_SHADED = "; shaded and as bars: 95 % intervals"
 
 
-def draw_scores(folder: Path, scores: Scores, variable: str) -> Drawn:
-    """Draw the scores of one variable against lead time into ``folder``."""
+class _Panel(NamedTuple):
+    title: str
+    lines: Mapping[str, PerLead]
+    kind: Literal["error", "skill", "correlation"]
+    intervals: Mapping[str, Sequence[Ends]]
+
+
+def draw_scores(folder: Path, scores: Scores, variable: str, intervals: VariableIntervals | None = None) -> Drawn:
+    """Draw the scores of one variable against lead time into ``folder``, with their intervals where there are any."""
     stem = stem_of("scores", variable)
-    draw(folder, stem, lambda theme, form: _scores_figure(scores, variable, theme, form))
-    panels = [title for title, _, _ in _panels(scores, variable)]
+    panels = _panels(scores, variable, intervals)
+    draw(folder, stem, lambda theme, form: _scores_figure(scores, panels, theme, form))
+    shown = any(ends is not None for panel in panels for row in panel.intervals.values() for ends in row)
     return Drawn(
         stem=stem,
         title=f"{variable} against lead time",
-        alt=f"Line charts of {', '.join(panels)} against lead time for {', '.join(map(spoken, scores.forecasts))}.",
-        caption="Scores against lead time, on the same cells for every forecast.",
+        alt=(
+            f"Line charts of {', '.join(panel.title for panel in panels)} against lead time "
+            f"for {', '.join(map(spoken, scores.forecasts))}."
+        ),
+        caption=(
+            f"Scores against lead time, on the same cells for every forecast{_SHADED if shown else ''}. "
+            "A skill below -1 is off the chart."
+        ),
     )
 
 
@@ -59,68 +77,95 @@ def draw_loss(folder: Path, lines: Sequence[Mapping[str, Any]], best_step: int |
     )
 
 
-def _panels(scores: Scores, variable: str) -> list[tuple[str, Mapping[str, PerLead], str]]:
-    """Title, lines and kind of each panel."""
+def _panels(scores: Scores, variable: str, intervals: VariableIntervals | None) -> list[_Panel]:
+    """What is drawn: an error, the skill, and a score of likeness."""
     found = scores.variables[variable]
-    chosen: list[tuple[str, Mapping[str, PerLead], str]] = []
+    chosen: list[_Panel] = []
     for name in ("rmse", "mse_per_frame", "mae", "mse"):
         if name in scores.metrics:
             info = scores.metrics[name]
             values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-            chosen.append((info.title(found.units), values, "error"))
+            ends = {} if intervals is None else {"model": intervals.scores.get(name, ())}
+            chosen.append(_Panel(info.title(found.units), values, "error", ends))
             break
     if found.skill:
-        chosen.append(("model's skill against each", found.skill, "skill"))
+        chosen.append(_Panel("skill of the model", found.skill, "skill", {} if intervals is None else intervals.skill))
     for name in ("acc_centred", "acc_uncentred", "ssim_range1"):
         if name in scores.metrics and any(v is not None for v in found.scores["model"][name]):
             values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-            chosen.append((scores.metrics[name].name(found.units), values, "correlation"))
+            chosen.append(_Panel(scores.metrics[name].name(found.units), values, "correlation", {}))
             break
     return chosen
 
 
-def _scores_figure(scores: Scores, variable: str, theme: Theme, form: Format) -> Figure:
-    panels = _panels(scores, variable)
+def _scores_figure(scores: Scores, panels: Sequence[_Panel], theme: Theme, form: Format) -> Figure:
     across = 1 if form.narrow else len(panels)
     down = len(panels) if form.narrow else 1
     figure = new_figure(form.width_inches, down * _PANEL_INCHES + 0.6)
     axes = figure.subplots(down, across, squeeze=False).ravel()
-    order = {name: number for number, name in enumerate(scores.forecasts)}
-    for axis, (title, values, kind) in zip(axes, panels, strict=True):
-        for name, row in values.items():
-            number = order[name]
-            known = [(lead, value) for lead, value in zip(scores.lead_steps, row, strict=True) if value is not None]
-            if not known:
-                continue
-            axis.plot(
-                *zip(*known, strict=True),
-                color=theme.series[number % len(theme.series)],
-                marker=_MARKERS[number % len(_MARKERS)],
-                linestyle=_DASHES[number % len(_DASHES)],
-                linewidth=2.2 if name == "model" else 1.4,
-                markersize=5 if name == "model" else 4,
-                zorder=3 if name == "model" else 2,
-                label=spoken(name),
-            )
-        axis.set_title(title, loc="left", fontweight="bold")
+    for axis, panel in zip(axes, panels, strict=True):
+        for place, (name, row) in enumerate(panel.lines.items()):
+            ends = panel.intervals.get(name, ())
+            if panel.kind == "skill":
+                # Side by side, so that bars do not hide each other.
+                _line(axis, scores, name, row, theme, shift=_DODGE * (place - (len(panel.lines) - 1) / 2))
+                _bars(axis, scores, name, row, ends, theme, _DODGE * (place - (len(panel.lines) - 1) / 2))
+            else:
+                _line(axis, scores, name, row, theme)
+                _band(axis, scores, ends, theme)
+        axis.set_title(panel.title, loc="left", fontweight="bold")
         axis.set_xlabel(lead_axis(scores.lead_unit))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(10, len(scores.lead_steps))))
         margin = 0.25 if len(scores.lead_steps) < 5 else 0.5
         axis.set_xlim(scores.lead_steps[0] - margin, scores.lead_steps[-1] + margin)
-        if kind == "error":
+        if panel.kind == "error":
             axis.set_ylim(bottom=0)
-        if kind == "skill":
+        if panel.kind == "skill":
             axis.axhline(0, color=theme.muted, linewidth=1.0, zorder=1)
-            axis.set_ylim(*_skill_limits(values))
+            axis.set_ylim(*_skill_limits(panel))
         _tidy(axis)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=2 if form.narrow else 6)
+    # Every forecast once, also those that no line of the first panel stands for.
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    columns = 2 if form.narrow else 5
+    figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=columns)
     return figure
 
 
-def _skill_limits(values: Mapping[str, PerLead]) -> tuple[float, float]:
+def _line(axis: Axes, scores: Scores, name: str, row: PerLead, theme: Theme, shift: float = 0.0) -> None:
+    number = list(scores.forecasts).index(name)
+    # A lead time without a score breaks the line.
+    axis.plot(
+        [lead + shift for lead in scores.lead_steps],
+        [np.nan if value is None else value for value in row],
+        color=theme.series[number % len(theme.series)],
+        marker=_MARKERS[number % len(_MARKERS)],
+        linestyle=_DASHES[number % len(_DASHES)],
+        linewidth=2.2 if name == "model" else 1.4,
+        markersize=5 if name == "model" else 4,
+        zorder=3 if name == "model" else 2,
+        label=spoken(name),
+    )
+
+
+def _band(axis: Axes, scores: Scores, ends: Sequence[Ends], theme: Theme) -> None:
+    if ends:
+        low, high = ([np.nan if one is None else one[side] for one in ends] for side in (0, 1))
+        axis.fill_between(scores.lead_steps, low, high, color=theme.series[0], alpha=0.2, linewidth=0, zorder=1)
+
+
+def _bars(
+    axis: Axes, scores: Scores, name: str, row: PerLead, ends: Sequence[Ends], theme: Theme, shift: float
+) -> None:
+    colour = theme.series[list(scores.forecasts).index(name) % len(theme.series)]
+    for lead, value, one in zip(scores.lead_steps, row, ends, strict=False):
+        if value is not None and one is not None:
+            axis.plot([lead + shift] * 2, one, color=colour, linewidth=1.4, alpha=0.8, zorder=2)
+
+
+def _skill_limits(panel: _Panel) -> tuple[float, float]:
     """Room for the skill, with zero in sight; a skill far below zero is cut off at -1."""
-    known = [v for row in values.values() for v in row if v is not None]
+    known = [v for row in panel.lines.values() for v in row if v is not None]
+    known += [end for row in panel.intervals.values() for ends in row if ends is not None for end in ends]
     low, high = min([0.0, *known]), max([0.0, *known])
     low = max(low, -1.0)
     margin = 0.08 * max(high - low, 0.1)

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stkit.evaluate.figures.canvas import WIDE, Drawn, Format, Theme, draw, new_figure, stem_of
-from stkit.evaluate.figures.panel import ERROR_MAP, FIELD_MAP, Scale, hide_ticks, is_wide, show
+from stkit.evaluate.figures.colours import Scale
+from stkit.evaluate.figures.panel import hide_ticks, is_wide, show
 from stkit.evaluate.figures.shown import Shown
 from stkit.evaluate.words import with_unit
 
@@ -51,15 +52,16 @@ def _figure(shown: Shown, variable: int, theme: Theme, form: Format) -> Figure:
     leads = shown_leads(len(truth))
     error = forecast - truth
     chosen = list(leads)
-    field_scale = Scale.of_field(truth[chosen], forecast[chosen])
+    field_scale = Scale.of_variable(shown.variables[variable], truth[chosen], forecast[chosen])
     error_scale = Scale.of_error(error[chosen])
     stacked = is_wide(shown.grid)
     figure, axes, bars = _stacked(shown, len(leads), form) if stacked else _side_by_side(shown, len(leads), form)
     inches = (form.width_inches - _MARGIN_INCHES) / (1 if stacked else 3)
+    coast = shown.coast(variable)
     for row, lead in enumerate(leads):
         for column, field in enumerate((truth[lead], forecast[lead])):
-            field_image = show(axes[row][column], field, shown.grid, field_scale, FIELD_MAP, theme, inches=inches)
-        error_image = show(axes[row][2], error[lead], shown.grid, error_scale, ERROR_MAP, theme, inches=inches)
+            field_image = show(axes[row][column], field, shown.grid, field_scale, theme, inches=inches, coast=coast)
+        error_image = show(axes[row][2], error[lead], shown.grid, error_scale, theme, inches=inches, coast=coast)
         for column, axis in enumerate(axes[row]):
             last = row == len(leads) - 1
             _words(axis, shown.lead_text(lead), row, column, stacked=stacked, last=last, form=form)
@@ -71,7 +73,8 @@ def _figure(shown: Shown, variable: int, theme: Theme, form: Format) -> Figure:
         colours = figure.colorbar(image, cax=bar, orientation="horizontal", extend=scale.extend)
         colours.set_label(with_unit(words, unit))
         bar.tick_params(length=2.5, pad=2)
-        bar.xaxis.set_major_locator(MaxNLocator(6 if form is WIDE else 3, symmetric=words == "error"))
+        if not scale.levels:
+            bar.xaxis.set_major_locator(MaxNLocator(6 if form is WIDE else 3, symmetric=words == "error"))
     return figure
 
 

@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
+from matplotlib.collections import LineCollection
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from stkit.data.source import Grid
-from stkit.evaluate.figures.canvas import Theme
+from stkit.evaluate.figures.canvas import LIGHT, Theme
+from stkit.evaluate.figures.coast import Line
+from stkit.evaluate.figures.colours import Scale
 
-FIELD_MAP = "viridis"
-"""Perceptually uniform, readable with every common colour vision deficiency and in grey."""
-ERROR_MAP = "RdBu_r"
-"""Diverging without green: told apart with every common colour vision deficiency."""
-
+COAST = LIGHT.ink
+"""In both themes: it lies on the colours of the field."""
 _WIDE_GRID = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Range of a colour bar."""
-
-    low: float
-    high: float
-    extend: str
-    """``neither``, ``min``, ``max`` or ``both``: whether values lie outside."""
-
-    @staticmethod
-    def of_field(truth: NDArray[np.floating], *others: NDArray[np.floating]) -> Scale:
-        """From the truth, without its outermost half per cent, so that a few cells do not flatten the rest."""
-        known = truth[np.isfinite(truth)]
-        if known.size == 0:
-            return Scale(0.0, 1.0, "neither")
-        low, high = (float(v) for v in np.percentile(known, (0.5, 99.5)))
-        if not low < high:
-            low, high = float(known.min()), float(known.max())
-        if not low < high:
-            low, high = low - 0.5, low + 0.5
-        return Scale(low, high, _extend((truth, *others), low, high))
-
-    @staticmethod
-    def of_error(error: NDArray[np.floating]) -> Scale:
-        """The same on both sides of zero."""
-        known = np.abs(error[np.isfinite(error)])
-        high = float(np.percentile(known, 99)) if known.size else 1.0
-        high = high if high > 0 else 1.0
-        return Scale(-high, high, _extend((error,), -high, high))
-
-
-def _extend(fields: tuple[NDArray[np.floating], ...], low: float, high: float) -> str:
-    below = any(bool((field[np.isfinite(field)] < low).any()) for field in fields)
-    above = any(bool((field[np.isfinite(field)] > high).any()) for field in fields)
-    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
 
 
 def is_wide(grid: Grid) -> bool:
@@ -69,27 +31,36 @@ def show(
     field: NDArray[np.floating],
     grid: Grid,
     scale: Scale,
-    colours: str | Colormap,
     theme: Theme,
     *,
     inches: float,
+    coast: Sequence[Line] = (),
 ) -> AxesImage:
-    """Draw a field (``H W``, NaN where missing) ``inches`` wide and return what a colour bar needs."""
-    rows = _edges(grid.y.values, grid.height)
-    columns = _edges(grid.x.values, grid.width)
+    """Draw a field (``H W``, NaN where missing) ``inches`` wide and return what a colour bar needs.
+
+    Args:
+        axes: where.
+        field: what.
+        grid: of the field.
+        scale: colours of the values.
+        theme: colours of everything else.
+        inches: width of the map on paper.
+        coast: lines in the coordinates of the grid's axes (:func:`stkit.evaluate.figures.coast.coast`).
+    """
+    rows, columns = row_edges(grid), column_edges(grid)
     axes.set_facecolor(theme.land)
     image = axes.imshow(
         np.ma.masked_invalid(field),
-        cmap=colours,
-        vmin=scale.low,
-        vmax=scale.high,
+        cmap=scale.colormap,
+        norm=scale.norm,
         extent=(columns[0], columns[1], rows[0], rows[1]),
         origin="lower",
         aspect="auto",
     )
-    # Rows without a coordinate are counted from the top, as in an image; latitudes run north.
-    upwards = grid.y.values is not None and (grid.latitude is not None or rows[0] < rows[1])
-    axes.set_ylim(*sorted(rows, reverse=not upwards))
+    if coast:
+        axes.add_collection(LineCollection(coast, colors=COAST, linewidths=0.6), autolim=False)
+    # Rows without a coordinate are counted from the top, as in an image; a coordinate grows upwards.
+    axes.set_ylim(*sorted(rows, reverse=grid.y.values is None))
     axes.set_xlim(*sorted(columns))
     axes.tick_params(length=2.5, pad=2)
     _label(axes, grid, most=max(2, int(inches / 0.8)))
@@ -99,6 +70,16 @@ def show(
 def hide_ticks(axes: Axes, *, rows: bool, columns: bool) -> None:
     """Leave out labels that a neighbouring map already carries."""
     axes.tick_params(labelleft=rows, labelbottom=columns)
+
+
+def row_edges(grid: Grid) -> tuple[float, float]:
+    """Coordinates of the outer edges of the first and the last row."""
+    return _edges(grid.y.values, grid.height)
+
+
+def column_edges(grid: Grid) -> tuple[float, float]:
+    """Coordinates of the outer edges of the first and the last column."""
+    return _edges(grid.x.values, grid.width)
 
 
 def _edges(values: NDArray[np.float64] | None, count: int) -> tuple[float, float]:
@@ -111,14 +92,14 @@ def _edges(values: NDArray[np.float64] | None, count: int) -> tuple[float, float
 
 def _label(axes: Axes, grid: Grid, most: int) -> None:
     if grid.longitude is not None:
-        axes.xaxis.set_major_locator(FixedLocator(_round_degrees(_edges(grid.x.values, grid.width), most)))
+        axes.xaxis.set_major_locator(FixedLocator(_round_degrees(column_edges(grid), most)))
         axes.xaxis.set_major_formatter(lambda value, _: longitude_text(value))
     elif grid.x.values is not None:
         axes.xaxis.set_major_locator(MaxNLocator(most))
     else:
         axes.xaxis.set_major_locator(NullLocator())
     if grid.latitude is not None:
-        axes.yaxis.set_major_locator(FixedLocator(_round_degrees(_edges(grid.y.values, grid.height), 3)))
+        axes.yaxis.set_major_locator(FixedLocator(_round_degrees(row_edges(grid), 3)))
         axes.yaxis.set_major_formatter(lambda value, _: latitude_text(value))
     elif grid.y.values is not None:
         axes.yaxis.set_major_locator(MaxNLocator(3))

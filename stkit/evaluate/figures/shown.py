@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stkit.data.source import Grid, Variable
+from stkit.evaluate.figures.coast import Line, coast
 from stkit.evaluate.words import steps_text
 
 
@@ -32,6 +33,11 @@ class Shown:
     """``T + L`` times as text; None where there are none."""
     number: int
     """Which window of the test part, from 1."""
+
+    def coast(self, variable: int) -> list[Line]:
+        """Lines of the coast for maps of a variable, in the coordinates of the grid's axes."""
+        fields = np.concatenate([self.context, self.truth])[:, variable]
+        return coast(self.grid, np.isfinite(fields).any(axis=0))
 
     def lead_text(self, lead: int) -> str:
         """``2 months`` for the lead of index 1, with its time where there is one."""

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from stkit.evaluate.figures.canvas import DARK, LIGHT, NARROW, WIDE, Drawn, file_name
 
-_TYPES = {"png": "image/png", "gif": "image/gif"}
 _PHONE = "(max-width: 40rem)"
 _DARK = "(prefers-color-scheme: dark)"
-_STILL = "(prefers-reduced-motion: reduce)"
 
 
 class Markup(str):
     """Text that is HTML already."""
 
     __slots__ = ()
+
+
+COPY = Markup('<button type="button" class="copy" hidden>Copy table</button>')
+"""Copies the table of its ``score`` as lines with tabs; shown where a script can run."""
 
 
 def text(value: object) -> Markup:
@@ -72,48 +74,32 @@ def code(listing: str) -> Markup:
 
 
 def figure(folder: Path, drawn: Drawn) -> Markup:
-    """A figure with its versions inline: wide or narrow, light or dark, a still for those who want no motion.
+    """A figure with its versions inline: wide or narrow, light or dark.
 
     Raises:
         FileNotFoundError: a version is missing.
     """
-    still = file_name(drawn.stem, LIGHT, WIDE)
-    if drawn.suffix == "gif":
-        versions = [
-            (f"screen and {_STILL} and {_DARK}", file_name(drawn.stem, DARK, WIDE)),
-            (f"print, {_STILL}", still),
-            (f"screen and {_DARK}", file_name(drawn.stem, DARK, WIDE, "gif")),
-        ]
-        shown = file_name(drawn.stem, LIGHT, WIDE, "gif")
-    else:
-        versions = [
-            (f"screen and {_PHONE} and {_DARK}", file_name(drawn.stem, DARK, NARROW)),
-            (f"screen and {_PHONE}", file_name(drawn.stem, LIGHT, NARROW)),
-            (f"screen and {_DARK}", file_name(drawn.stem, DARK, WIDE)),
-        ]
-        shown = still
+    versions = [
+        (f"screen and {_PHONE} and {_DARK}", file_name(drawn.stem, DARK, NARROW)),
+        (f"screen and {_PHONE}", file_name(drawn.stem, LIGHT, NARROW)),
+        (f"screen and {_DARK}", file_name(drawn.stem, DARK, WIDE)),
+    ]
+    shown = file_name(drawn.stem, LIGHT, WIDE)
     sources = "\n".join(
         f'<source media="{media}" srcset="{_inline(folder / name)}"{_size(folder / name)}>' for media, name in versions
     )
-    kind = ' class="animation"' if drawn.suffix == "gif" else ""
     image = f'<img src="{_inline(folder / shown)}" alt="{text(drawn.alt)}"{_size(folder / shown)}>'
     words = f"<b>{text(drawn.title)}.</b> {text(drawn.caption)}"
-    return Markup(
-        f"<figure{kind}>\n<picture>\n{sources}\n{image}\n</picture>\n<figcaption>{words}</figcaption>\n</figure>"
-    )
+    return Markup(f"<figure>\n<picture>\n{sources}\n{image}\n</picture>\n<figcaption>{words}</figcaption>\n</figure>")
 
 
 def _inline(path: Path) -> str:
-    kind = _TYPES[path.suffix.removeprefix(".")]
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _size(path: Path) -> str:
     """Width and height, so that the page does not jump while it loads."""
     with path.open("rb") as stream:
         head = stream.read(24)
-    if path.suffix == ".gif":
-        width, height = (int.from_bytes(head[at : at + 2], "little") for at in (6, 8))
-    else:
-        width, height = (int.from_bytes(head[at : at + 4], "big") for at in (16, 20))
+    width, height = (int.from_bytes(head[at : at + 4], "big") for at in (16, 20))
     return f' width="{width}" height="{height}"'

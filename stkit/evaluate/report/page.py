@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from stkit.evaluate.figures.canvas import Drawn, stem_of
+from stkit.evaluate.report.document import document
 from stkit.evaluate.report.html import (
     Markup,
     code,
@@ -24,8 +23,9 @@ from stkit.evaluate.report.html import (
     text,
 )
 from stkit.evaluate.report.inside import inside
+from stkit.evaluate.report.player import player
 from stkit.evaluate.report.record import Record
-from stkit.evaluate.report.tables import score_tables
+from stkit.evaluate.report.tables import refusals, score_tables
 from stkit.evaluate.scores import Scores, decimals, number_text
 from stkit.evaluate.verdict import spoken
 from stkit.evaluate.words import percent, score_unit, steps_text
@@ -37,17 +37,18 @@ _PARTS = ("train", "validation", "test")
 def page(record: Record, drawn: Sequence[Drawn]) -> str:
     """The whole page, with its style and figures in it."""
     scores = record.scores
-    here = files("stkit.evaluate.report")
-    template = Template((here / "template.html").read_text(encoding="utf-8"))
     by_kind: dict[str, list[Drawn]] = {}
     for one in drawn:
         by_kind.setdefault(one.stem.partition("-")[0], []).append(one)
     folder = record.run.figures
     sections = []
     if scores is not None:
-        sections.append(_scores(scores, folder, by_kind.get("scores", [])))
+        sections.append(_scores(record, scores, by_kind.get("scores", [])))
+    if by_kind.get("skill"):
+        sections.append(section("Skill of each cell", *(figure(folder, one) for one in by_kind["skill"])))
     if by_kind.get("maps") or by_kind.get("animation"):
-        shown = [figure(folder, one) for kind in ("maps", "animation") for one in by_kind.get(kind, [])]
+        shown = [figure(folder, one) for one in by_kind.get("maps", [])]
+        shown += [player(folder, one) for one in by_kind.get("animation", [])]
         note = paragraph("Which windows are shown is fixed by their number, before any score is known.", "note")
         sections.append(section("Forecasts", note, *shown))
     seen = inside(record.run)
@@ -56,16 +57,15 @@ def page(record: Record, drawn: Sequence[Drawn]) -> str:
     sections.append(_training(record, folder, by_kind.get("loss", [])))
     sections.append(_data(record))
     sections.append(_repeat(record))
-    return template.substitute(
-        title=text(record.name),
-        summary=text(record.about.get("summary") or ""),
+    return document(
+        title=record.name,
+        summary=str(record.about.get("summary") or ""),
         verdict=_verdict(record),
         worth=text(scores.worth if scores else ""),
         facts=facts(key_facts(record)),
         sections=join(sections),
-        footer=text(_footer(record)),
-        style=(here / "style.css").read_text(encoding="utf-8"),
-        version=text(record.version),
+        made_by=record.version,
+        made_at=str(record.about.get("finished") or ""),
     )
 
 
@@ -131,11 +131,12 @@ def _first_scores(scores: Scores) -> list[tuple[str, str, str]]:
     return found
 
 
-def _scores(scores: Scores, folder: Path, drawn: Sequence[Drawn]) -> Markup:
+def _scores(record: Record, scores: Scores, drawn: Sequence[Drawn]) -> Markup:
+    convention = record.intervals.convention if record.intervals else ""
     pieces = [
         paragraph(
             "Underlined on a tint: the best at that lead time. Every forecast is scored on the same cells; "
-            "a dash means not defined.",
+            f"a dash means not defined. {convention}",
             "note",
         )
     ]
@@ -143,8 +144,10 @@ def _scores(scores: Scores, folder: Path, drawn: Sequence[Drawn]) -> Markup:
     for name, variable in scores.variables.items():
         if several:
             pieces.append(Markup(f"<h3>{text(variable.long_name or name)} ({text(name)})</h3>"))
-        pieces += [figure(folder, one) for one in drawn if one.stem == stem_of("scores", name)]
-        pieces.append(score_tables(scores, name))
+        ends = record.intervals_of(name)
+        pieces += [figure(record.run.figures, one) for one in drawn if one.stem == stem_of("scores", name)]
+        pieces.append(score_tables(scores, name, ends))
+        pieces += [paragraph(why, "note") for why in refusals(ends)]
     compared = {spoken(forecast): sentence for forecast, sentence in scores.forecasts.items()}
     pieces.append(details("What is compared", plain_table(compared, "Forecasts that are compared")))
     return section("Scores by lead time", *pieces)
@@ -248,12 +251,6 @@ def _unscored(record: Record) -> str:
     outcome = record.about.get("outcome", "unknown")
     reason = record.about.get("reason")
     return f"Not scored yet: the run is {outcome}{f' ({reason})' if reason else ''}."
-
-
-def _footer(record: Record) -> str:
-    made = f"Made by stkit {record.version}".strip()
-    finished = record.about.get("finished")
-    return f"{made}{f', {finished}' if finished else ''}. This page needs no network."
 
 
 def _range(shares: Sequence[float]) -> str:

@@ -27,7 +27,9 @@ def write_report(run: RunDirectory) -> Path:
     record = read(run)
     drawn = []
     if record.scores is not None:
-        drawn += [draw_scores(run.figures, record.scores, variable) for variable in record.scores.variables]
+        drawn += [
+            draw_scores(run.figures, record.scores, name, record.intervals_of(name)) for name in record.scores.variables
+        ]
     drawn += read_index(run.figures)
     loss = draw_loss(run.figures, record.metrics, record.about.get("best_step"))
     if loss is not None:
