@@ -187,6 +187,12 @@ def stkit_datasets() -> Iterator[DatasetSpec]:
         summary="your own NetCDF file or files",
     )
     yield DatasetSpec(
+        name="zarr",
+        target="stkit.data.zarr_store:ZarrSource",
+        config="stkit.data.zarr_config:ZarrConfig",
+        summary="your own Zarr store, local or remote",
+    )
+    yield DatasetSpec(
         name="sst_ostia",
         target="stkit.data.packaged.fields:OstiaSst",
         config="stkit.data.packaged.config:PackagedFieldConfig",

@@ -69,9 +69,9 @@ class NetcdfSource(FieldSource):
         """The mask variable that the configuration names."""
         return self._mask
 
-    def _find(self) -> list[Path] | list[str]:
+    def _find(self) -> list[Path | str]:
         """What the configuration's path means."""
-        return find_files(self.config.path)
+        return list(find_files(self.config.path))
 
     def _open_dataset(self, path: Path | str) -> Any:
         """One of them as a lazy ``xarray.Dataset``."""
