@@ -192,6 +192,17 @@ def stkit_datasets() -> Iterator[DatasetSpec]:
         config="stkit.data.zarr_config:ZarrConfig",
         summary="your own Zarr store, local or remote",
     )
+    for name, target, summary in (
+        ("arrays", "arrays:Arrays", "your own NumPy array, .npy or .npz"),
+        ("images", "pictures:Images", "your own folders of pictures"),
+        ("video", "video:Video", "your own video files"),
+    ):
+        yield DatasetSpec(
+            name=name,
+            target=f"stkit.data.{target}",
+            config=f"stkit.data.frames_config:{name.capitalize()}Config",
+            summary=summary,
+        )
     yield DatasetSpec(
         name="sst_ostia",
         target="stkit.data.packaged.fields:OstiaSst",

@@ -87,6 +87,11 @@ class NetcdfSource(FieldSource):
         finally:
             dataset.close()
 
+    @property
+    def block_steps(self) -> int:
+        """That of the first file: the length in time of the chunks that it is stored in."""
+        return self._parts[0].block_steps
+
     def read(self, start: int, stop: int) -> Fields:
         """See :meth:`stkit.data.source.FieldSource.read`."""
         return masked(self.read_variables(start, stop, range(len(self.variables))), self.moving_mask(start, stop))

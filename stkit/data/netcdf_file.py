@@ -40,6 +40,8 @@ class FilePart:
     steps: int
     times: Times | None
     mask: NDArray[np.bool_] | None
+    block_steps: int
+    """Steps that are stored together."""
     moving_mask: str | None
     """The variable with a mask for each time."""
     licence: str
@@ -144,6 +146,7 @@ def examine(dataset: Any, path: Path | str, config: NetcdfConfig) -> FilePart:
         steps=array.sizes[dims[0]],
         times=_times(array, dims[0], path, config.allow_gaps),
         mask=_mask(dataset, dims, config.mask, path),
+        block_steps=_block_steps(array, dims[0]),
         moving_mask=_moving_mask(dataset, dims, config.mask),
         licence=_attribute(dataset, "license", "licence"),
         citation=_attribute(dataset, "citation", "references"),
@@ -276,6 +279,12 @@ def _axis(role: cf.Role, array: Any, dim: str) -> Axis:
         units=str(coordinate.attrs.get("units", "")),
         standard_name=cf.standard_name(role, dim, coordinate.attrs),
     )
+
+
+def _block_steps(array: Any, time: str) -> int:
+    """The chunks' length in time; 1 where the file is in one piece and every step can be read by itself."""
+    chunks = array.encoding.get("chunks") or array.encoding.get("chunksizes")
+    return int(chunks[array.dims.index(time)]) if chunks else 1
 
 
 def _grid_mapping(dataset: Any, array: Any) -> GridMapping | None:

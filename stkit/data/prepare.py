@@ -19,7 +19,7 @@ from stkit.data.stream import TrainStream, check_crop
 from stkit.data.windows import FieldWindows, SequenceWindows, Windows
 from stkit.errors import DataError
 from stkit.evaluate.baselines import Baseline, make_baseline
-from stkit.recipe.sections.data import DataConfig, SplitConfig
+from stkit.recipe.sections.data import DataConfig
 
 _FITTED_SEQUENCES = 1000
 """Training sequences that statistics and baselines are fitted to where there is no record."""
@@ -157,14 +157,11 @@ def _check_truth(part: Part, record: Record, pipeline: Pipeline) -> None:
 
 
 def _from_sequences(config: DataConfig, whole: SequenceSource, seed: int) -> PreparedData:
+    frames = config.input_steps + config.horizon
+    whole = whole.arranged(frames, config.window_stride, config.split)
     roles = roles_of(config.roles, whole.variables, whole.name)
     source = select_sequences(whole, roles.forecast)
     forcing = select_sequences(whole, roles.forcing) if roles.forcing else None
-    if config.split != SplitConfig():
-        raise DataError(f"data.split: {source.name} has its own training, validation and test parts: leave it out")
-    if config.window_stride != 1:
-        raise DataError(f"data.window_stride: each sequence of {source.name} is one window: leave it out")
-    frames = config.input_steps + config.horizon
     number = min(_FITTED_SEQUENCES, source.count("train") or _FITTED_SEQUENCES)
     record = SequencesRecord(source, number, frames, seed)
     known: KnownFields | None = None

@@ -87,6 +87,11 @@ class SelectedFields(FieldSource):
         """That of the record, if it holds here."""
         return self.whole.moving_mask(start, stop) if self.is_masked else None
 
+    @property
+    def block_steps(self) -> int:
+        """That of the record."""
+        return self.whole.block_steps
+
     def optimum(self, input_steps: int) -> Optimum | None:
         """None: the law is that of all variables together."""
         return None
@@ -118,6 +123,11 @@ class SelectedSequences(SequenceSource):
     def count(self, part: Part) -> int | None:
         """See :meth:`stkit.data.source.SequenceSource.count`."""
         return self.whole.count(part)
+
+    @property
+    def identity(self) -> str:
+        """That of the source."""
+        return self.whole.identity
 
 
 def select_fields(source: FieldSource, channels: Sequence[int], *, is_masked: bool = True) -> FieldSource:

@@ -5,6 +5,7 @@ Axes: ``T`` time, ``C`` variables, ``H`` rows, ``W`` columns. A missing value is
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 from stkit.data.calendar import Times, check_times, step_name, typical_step
 from stkit.data.optimum import Optimum
 from stkit.errors import DataError
+from stkit.recipe.sections.data import SplitConfig
 
 Fields = NDArray[np.float32]
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
-_PIECE_BYTES = 64 * 2**20
+_PIECE_BYTES = 16 * 2**20
 
 
 class Variable(NamedTuple):
@@ -182,11 +184,19 @@ class FieldSource(ABC):
             found |= np.isfinite(self.read(start, stop)).any(axis=(0, 1))
         return found
 
+    @property
+    def block_steps(self) -> int:
+        """Steps that are stored together, beginning at step 0; 1 where every step can be read by itself."""
+        return 1
+
     def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Cut ``start`` to ``stop`` so that one piece fits easily in memory."""
+        """Cut ``start`` to ``stop`` so that one piece fits easily in memory, and no block is read twice for nothing."""
         frame_bytes = 4 * len(self.variables) * self.grid.height * self.grid.width
-        length = max(1, _PIECE_BYTES // frame_bytes)
-        return [(first, min(first + length, stop)) for first in range(start, stop, length)]
+        length, block = max(1, _PIECE_BYTES // frame_bytes), self.block_steps
+        if block <= 4 * length:
+            length = max(1, length // block) * block
+        edges = [start, *range((start // length + 1) * length, stop, length), stop]
+        return list(itertools.pairwise(edges)) if start < stop else []
 
 
 def masked(fields: Fields, mask: NDArray[np.bool_] | None) -> Fields:
@@ -257,6 +267,23 @@ class SequenceSource(ABC):
     @abstractmethod
     def count(self, part: Part) -> int | None:
         """How many sequences a part has; None where they never end."""
+
+    def arranged(self, frames: int, stride: int, split: SplitConfig) -> SequenceSource:
+        """The same as sequences of ``frames`` frames that start ``stride`` apart, split as a recipe says.
+
+        Raises:
+            DataError: if its sequences and parts are as they are, and other ones are asked for.
+        """
+        if split != SplitConfig():
+            raise DataError(f"data.split: {self.name} has its own training, validation and test parts: leave it out")
+        if stride != 1:
+            raise DataError(f"data.window_stride: each sequence of {self.name} is one window: leave it out")
+        return self
+
+    @property
+    def identity(self) -> str:
+        """What tells it from another source of the same name, variables and grid; empty where nothing is known."""
+        return ""
 
     @property
     def step_name(self) -> str:

@@ -212,7 +212,11 @@ class SequenceWindows(Windows):
     @property
     def hash(self) -> str:
         """See :meth:`Windows.hash`."""
+        identity: dict[str, object] = {"identity": self.source.identity} if self.source.identity else {}
+        if self.pipeline.known_fields is not None:
+            identity["known"] = list(self.pipeline.known_fields.names)
         return _digest(
+            **identity,
             name=self.source.name,
             variables=[variable.name for variable in self.source.variables],
             grid=list(self.source.grid.shape),

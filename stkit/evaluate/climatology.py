@@ -65,20 +65,21 @@ class Climatology:
                 needs it.
         """
         _check(record.times, kind)
-        features = {"month": _month_features, "day_of_year": _harmonics, "mean": _ones}[kind]
         if kind == "day_of_year":
             return cls(kind, _regression(record))
-        total: Tensor | None = None
-        count: Tensor | None = None
+        total = torch.zeros(12 if kind == "month" else 1, *record.shape, dtype=torch.float64)
+        count = torch.zeros_like(total)
+        frames = 0
         for piece in record:
-            weights = features(piece.times, len(piece.fields))
+            frames += len(piece.fields)
             finite = piece.fields.isfinite()
-            fields = torch.where(finite, piece.fields, 0.0).double()
-            sums = torch.einsum("tk,tchw->kchw", weights, fields)
-            counts = torch.einsum("tk,tchw->kchw", weights, finite.double())
-            total = sums if total is None else total + sums
-            count = counts if count is None else count + counts
-        if total is None or count is None:
+            kinds = torch.zeros(len(finite), dtype=torch.long)
+            if kind == "month":
+                assert piece.times is not None, "checked above"
+                kinds = torch.from_numpy(month_index(piece.times))
+            total.index_add_(0, kinds, torch.where(finite, piece.fields, 0.0).double())
+            count.index_add_(0, kinds, finite.double())
+        if not frames:
             raise DataError("a climatology needs at least one training frame, got none")
         return cls(kind, torch.where(count > 0, total / count.clamp(min=1), torch.nan).float())
 
@@ -140,15 +141,6 @@ def _check(times: Times | None, kind: ClimatologyKind) -> None:
         raise DataError(
             f"a climatology by day of year needs about a year or more in the training part, got {days:.0f} days"
         )
-
-
-def _month_features(times: Times | None, count: int) -> Tensor:
-    assert times is not None, "checked before"
-    return torch.nn.functional.one_hot(torch.from_numpy(month_index(times)), 12).double()
-
-
-def _ones(times: Times | None, count: int) -> Tensor:
-    return torch.ones(count, 1, dtype=torch.float64)
 
 
 def _harmonics(times: Times | None, count: int) -> Tensor:
