@@ -10,6 +10,7 @@ from typing import Any
 
 from stkit.data import cf
 from stkit.data.netcdf import NetcdfSource
+from stkit.data.netcdf_config import NetcdfConfig
 from stkit.data.netcdf_file import one_line
 from stkit.data.zarr_config import ZarrConfig
 from stkit.errors import DataError
@@ -42,6 +43,15 @@ class ZarrSource(NetcdfSource):
 def is_address(path: str) -> bool:
     """Whether a path is for fsspec, and none of the local file system."""
     return "://" in path or "::" in path
+
+
+def for_path(config: NetcdfConfig, path: Path) -> NetcdfConfig:
+    """How a file was read, for another one: by what is there, a Zarr store or a NetCDF file."""
+    is_store = path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata"))
+    values = {name: getattr(config, name) for name in NetcdfConfig.model_fields} | {"path": str(path)}
+    if is_store:
+        return ZarrConfig.model_validate(values | {"name": "zarr"})
+    return NetcdfConfig.model_validate(values | {"name": "netcdf"})
 
 
 def open_store(path: str, storage_options: Mapping[str, Any]) -> Any:

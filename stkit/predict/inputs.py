@@ -11,6 +11,8 @@ from stkit.data.netcdf_file import open_file
 from stkit.data.prepare import open_source
 from stkit.data.roles import select_fields
 from stkit.data.source import FieldSource, SequenceSource
+from stkit.data.zarr_config import ZarrConfig
+from stkit.data.zarr_store import for_path, open_store
 from stkit.errors import DataError, UsageError
 from stkit.recipe.sections.data import DataConfig
 from stkit.run.load import TrainedForecaster
@@ -68,16 +70,16 @@ def _of_file(path: Path, forecaster: TrainedForecaster) -> DataConfig:
 
 
 def _netcdf(path: Path, forecaster: TrainedForecaster) -> NetcdfConfig:
-    """How the training file was read, for another file; its mask where the other file has it, too."""
+    """How the training file was read, for another file or Zarr store; its mask where the other file has it, too."""
     names = tuple(variable.name for variable in forecaster.pipeline.inputs)
-    config = _trained_netcdf(forecaster)
-    if not path.is_file():
-        return config.model_copy(update={"path": str(path), "variables": names})
-    with open_file(path) as dataset:
+    config = for_path(_trained_netcdf(forecaster), path)
+    if not path.exists() or (path.is_dir() and not isinstance(config, ZarrConfig)):
+        return config.model_copy(update={"variables": names})
+    with open_store(str(path), {}) if isinstance(config, ZarrConfig) else open_file(path) as dataset:
         present = {str(name) for name in dataset.variables}
     keep = config.spread is not None and not present.issuperset(names)
     mask = config.mask if config.mask in present else None
-    update = {"path": str(path), "mask": mask, "allow_gaps": True}
+    update = {"mask": mask, "allow_gaps": True}
     return config.model_copy(update=update if keep else {**update, "variables": names, "spread": None})
 
 
@@ -90,5 +92,4 @@ def _trained_netcdf(forecaster: TrainedForecaster) -> NetcdfConfig:
     except UsageError:
         # The training data are not needed for a forecast; without them the file must say everything itself.
         source = None
-    own = source.config if isinstance(source, NetcdfSource) else NetcdfConfig(name="netcdf", path="")
-    return own.model_copy(update={"name": "netcdf"})
+    return source.config if isinstance(source, NetcdfSource) else NetcdfConfig(name="netcdf", path="")

@@ -97,7 +97,7 @@ def test_a_chunk_that_is_cut_short(tmp_path: Path) -> None:
     refused(str(path), r"sst\.zarr: cannot read 'sst'; the file may be cut short")
 
 
-def test_predicting_from_a_run_on_a_store_takes_a_netcdf_file(tmp_path: Path) -> None:
+def test_predicting_from_a_run_on_a_store_takes_a_netcdf_file_or_a_store(tmp_path: Path) -> None:
     """The way the store was read holds for another file."""
     from stkit.predict.inputs import open_input
     from stkit.recipe import from_dict
@@ -115,4 +115,8 @@ def test_predicting_from_a_run_on_a_store_takes_a_netcdf_file(tmp_path: Path) ->
     shutil.rmtree(path)
     new = tmp_path / "new.nc"
     dataset(values, months(60)).to_netcdf(new, engine="h5netcdf")
-    np.testing.assert_array_equal(open_input(new, load(run)).read(0, 60)[:, 0], values)
+    other = Path(store(tmp_path / "other.zarr", dataset(values, months(60)), 2, True))
+    for path in (new, other):
+        np.testing.assert_array_equal(open_input(path, load(run)).read(0, 60)[:, 0], values)
+    with pytest.raises(DataError, match="no such store"):
+        open_input(tmp_path / "none.zarr", load(run))
