@@ -258,7 +258,8 @@ def test_info_of_an_architecture(capsys: Capture) -> None:
     assert found["variants"]["standard"]["model"]["cell"]["name"] == "st_lstm"
     assert found["paper"]["year"] == 2017
     assert "predrnn-sst" in found["used_by"]
-    (unbuilt,) = data(capsys, "info", "predrnn", "--no-build")
+    unbuilt, recipe = data(capsys, "info", "predrnn", "--no-build")
+    assert recipe["kind"] == "recipe", "the base recipe has the same name"
     assert unbuilt["verified"] == found["verified"]
     assert "states" not in unbuilt["layers"][0]
 
@@ -269,7 +270,7 @@ def test_info_counts_at_the_shipped_recipes(capsys: Capture, monkeypatch: pytest
     (found,) = data(capsys, "info", "mim_star")
     assert found["used_by"] == []
     assert found["parameters"] == found["flops_per_window"] == {}
-    architecture, module = data(capsys, "info", "mim")
+    architecture, module, _ = data(capsys, "info", "mim")
     counted = data(capsys, "validate", small, "--dry-run")["dry_run"]
     for entry in (architecture, module):
         for key in ("parameters", "flops_per_window"):
