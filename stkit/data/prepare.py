@@ -16,13 +16,17 @@ from stkit.data.roles import Roles, roles_of, select_fields, select_sequences
 from stkit.data.source import PARTS, Fields, FieldSource, Part, SequenceSource, Variable
 from stkit.data.split import Span, describe, split
 from stkit.data.stream import TrainStream, check_crop
+from stkit.data.test_record import windows_of_test_record
 from stkit.data.windows import FieldWindows, SequenceWindows, Windows
 from stkit.errors import DataError
 from stkit.evaluate.baselines import Baseline, make_baseline
+from stkit.plugin.config import ComponentConfig
 from stkit.recipe.sections.data import DataConfig
 
 _FITTED_SEQUENCES = 1000
 """Training sequences that statistics and baselines are fitted to where there is no record."""
+_OF_CELLS = ("climatology", "damped_anomaly", "optimal")
+"""Baselines that belong to the cells they were fitted on."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,35 @@ class PreparedData:
         return self.source.grid.shape
 
     @property
+    def tested(self) -> FieldSource | SequenceSource:
+        """Where the test windows come from: the source, unless the recipe tests on another record."""
+        return self.test.source
+
+    @property
     def windows_hash(self) -> str:
         """Of the test windows: two runs with the same one are scored on the same windows."""
         return self.test.hash
 
     def baseline(self, name: str) -> Baseline:
         """A baseline fitted on the training part: ``persistence``, ``climatology``, ``damped_anomaly``, ``optimal``."""
+        self.check_baseline(name)
         fitted = self.pipeline.departure
         if fitted is not None and fitted.name == name:
             return fitted
         return make_baseline(name, self.config).fit(self.record)
+
+    def check_baseline(self, name: str) -> None:
+        """Refuse a baseline that knows the cells of the training, where the test part lies on other ones.
+
+        Raises:
+            DataError: it is one.
+        """
+        difference = self.pipeline.grid.difference(self.test.pipeline.grid)
+        if difference and name in _OF_CELLS:
+            raise DataError(
+                f"{name} is fitted to each cell of the training, but data.test_dataset has another grid: {difference}; "
+                "leave it out of evaluate.baselines, and scores against a climatology out of evaluate.metrics"
+            )
 
     def stream(self, seed: int, global_batch: int, rank: int = 0, world: int = 1) -> TrainStream:
         """The training batches, with the recipe's crops."""
@@ -93,32 +116,42 @@ def prepare(config: DataConfig, seed: int) -> PreparedData:
         UsageError: if the data set is not installed, its file or variable is missing, a part is too short, or anything
             else does not fit; mostly :class:`stkit.errors.DataError`.
     """
-    return from_source(config, open_source(config), seed)
+    tested = None if config.test_dataset is None else open_source(config.test_dataset)
+    return from_source(config, open_source(config.dataset), seed, tested)
 
 
-def from_source(config: DataConfig, source: FieldSource | SequenceSource, seed: int) -> PreparedData:
-    """As :func:`prepare`, on a data set that is open already, such as an :class:`stkit.data.source.ArraySource`."""
+def from_source(
+    config: DataConfig,
+    source: FieldSource | SequenceSource,
+    seed: int,
+    tested: FieldSource | SequenceSource | None = None,
+) -> PreparedData:
+    """As :func:`prepare`, on data sets that are open already, such as an :class:`stkit.data.source.ArraySource`."""
     check_crop(config.crop, source.grid.shape)
-    if isinstance(source, SequenceSource):
+    if isinstance(source, FieldSource) and (tested is None or isinstance(tested, FieldSource)):
+        return _from_record(config, source, tested)
+    if isinstance(source, SequenceSource) and tested is None:
         return _from_sequences(config, source, seed)
-    return _from_record(config, source)
+    raise DataError("data.test_dataset: only a record in time can be tested on another record in time")
 
 
-def open_source(config: DataConfig) -> FieldSource | SequenceSource:
-    """The data set that a recipe names."""
+def open_source(dataset: ComponentConfig) -> FieldSource | SequenceSource:
+    """A data set that a recipe names."""
     from stkit.plugin.manager import plugins
 
-    spec = plugins().resolve("datasets", config.dataset.name)
-    source = spec.load_target().from_config(config.dataset)
+    spec = plugins().resolve("datasets", dataset.name)
+    source = spec.load_target().from_config(dataset)
     if not isinstance(source, (FieldSource, SequenceSource)):
         raise DataError(
-            f"data set {config.dataset.name!r}: {spec.target} gives a {type(source).__name__}, "
+            f"data set {dataset.name!r}: {spec.target} gives a {type(source).__name__}, "
             "expected a FieldSource or a SequenceSource"
         )
     return source
 
 
-def _from_record(config: DataConfig, whole: FieldSource) -> PreparedData:
+def _from_record(config: DataConfig, whole: FieldSource, tested: FieldSource | None) -> PreparedData:
+    if (tested is None) != (config.split.test is not None):
+        raise DataError("data.split.test: null says that all of data.test_dataset is the test part; name both or none")
     roles = roles_of(config.roles, whole.variables, whole.name)
     source = select_fields(whole, roles.forecast)
     forcing = select_fields(whole, roles.forcing, is_masked=False) if roles.forcing else None
@@ -134,17 +167,25 @@ def _from_record(config: DataConfig, whole: FieldSource) -> PreparedData:
     pipeline = Pipeline.fit(
         config, record, source.variables, source.grid, source.mask, source.typical_step, len(roles.target), known
     )
-    windows = {part: FieldWindows(source, part, spans[part], pipeline, config.window_stride, forcing) for part in PARTS}
-    for part in PARTS[1:]:
-        start, stop = spans[part]
-        _check_truth(part, SpanRecord(source, start + config.input_steps, stop), pipeline)
+    windows = {
+        part: FieldWindows(source, part, span, pipeline, config.window_stride, forcing) for part, span in spans.items()
+    }
     summary = describe(spans, source.times)
+    if tested is not None:
+        windows["test"] = windows_of_test_record(config, tested, pipeline, source, spans)
+        found = windows["test"].source
+        summary |= describe({"test": windows["test"].span}, found.times)
+        summary["test"]["of"] = found.name
+    for part in PARTS[1:]:
+        start, stop = windows[part].span
+        truth = SpanRecord(windows[part].source, start + config.input_steps, stop)
+        _check_truth(part, truth, windows[part].pipeline)
     return _together(config, source, record, windows, pipeline, summary)
 
 
 def _check_truth(part: Part, record: Record, pipeline: Pipeline) -> None:
     """Refuse a part of which nothing can be scored. Read no further than to the first values."""
-    found = torch.zeros(pipeline.state_channels, dtype=torch.bool)
+    found = torch.zeros(pipeline.forecast_channels, dtype=torch.bool)
     for piece in record:
         found |= (piece.fields.isfinite() & pipeline.valid).flatten(2).any(2).any(0)
         if found.all():

@@ -30,7 +30,7 @@ Spans = Mapping[Part, Span]
 
 
 def split(config: SplitConfig, steps: int, times: Times | None, where: str = "data.split") -> Spans:
-    """Cut a record of ``steps`` steps.
+    """Cut a record of ``steps`` steps; there is no test part where the configuration says that it is another record.
 
     Shares follow each other as train, validation, test, each pair ``gap_steps`` apart; they are shares of what is left
     without the gaps. Spans by date are inclusive and may lie in any order.
@@ -38,14 +38,16 @@ def split(config: SplitConfig, steps: int, times: Times | None, where: str = "da
     Raises:
         DataError: if parts overlap, lie closer than the gap, are empty, or lie outside the record.
     """
-    chosen: dict[Part, float | str] = {"train": config.train, "validation": config.validation, "test": config.test}
+    chosen: dict[Part, float | str] = {"train": config.train, "validation": config.validation}
+    if config.test is not None:
+        chosen["test"] = config.test
     by_date = [part for part, value in chosen.items() if isinstance(value, str)]
     if not by_date:
         return _by_share({part: float(value) for part, value in chosen.items()}, steps, config.gap_steps, where)
     if len(by_date) < len(chosen):
         others = [part for part in chosen if part not in by_date]
         raise DataError(
-            f"{where}: {' and '.join(by_date)} by date, but {' and '.join(others)} by share: give all three one way"
+            f"{where}: {' and '.join(by_date)} by date, but {' and '.join(others)} by share: give all parts one way"
         )
     if times is None:
         raise DataError(f"{where}: spans by date need times, but the record has none; give shares such as 0.7")
@@ -73,10 +75,10 @@ def _by_share(shares: Mapping[Part, float], steps: int, gap: int, where: str) ->
     if sum(shares.values()) > 1 + 1e-9:
         told = " + ".join(f"{share:g}" for share in shares.values())
         raise DataError(f"{where}: the parts overlap: the shares {told} are more than 1")
-    usable = steps - gap * (len(PARTS) - 1)
+    usable = steps - gap * (len(shares) - 1)
     spans: dict[Part, Span] = {}
     start, share_before = 0, 0.0
-    for number, part in enumerate(PARTS):
+    for number, part in enumerate(part for part in PARTS if part in shares):
         share_after = share_before + shares[part]
         stop = number * gap + int(np.floor(usable * share_after + 1e-6))
         if stop <= start:

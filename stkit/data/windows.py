@@ -55,8 +55,11 @@ class Windows(Dataset[Sample], ABC):
         part: of which part.
         pipeline: what turns fields into tensors.
         grid: height and width.
+        source: where the windows are cut from.
         endless: whether there are always new windows; ``len`` is then what counts as an epoch.
     """
+
+    source: FieldSource | SequenceSource
 
     def __init__(self, part: Part, pipeline: Pipeline) -> None:
         self.part = part
@@ -125,6 +128,8 @@ class FieldWindows(Windows):
         DataError: if the part is too short for one window.
     """
 
+    source: FieldSource
+
     def __init__(
         self,
         source: FieldSource,
@@ -188,6 +193,7 @@ class FieldWindows(Windows):
 class SequenceWindows(Windows):
     """One window for each sequence of a part."""
 
+    source: SequenceSource
     EPOCH = 10_000
     """Sequences that count as an epoch where they never end: the size of the usual training set of Moving MNIST."""
 

@@ -147,7 +147,7 @@ def _look(opened: _Opened, numbers: Sequence[int], part: Part, bounds: Bounds) -
         part=part,
         windows=tuple(numbers),
         windows_hash=opened.windows.hash,
-        lead_unit=data.source.step_name,
+        lead_unit=opened.windows.source.step_name,
         input_steps=input_steps,
         leads=lead_of,
         layers=names,
@@ -205,9 +205,9 @@ def _flow(opened: _Opened, numbers: Sequence[int]) -> GradientFlow:
 
 
 def _field(opened: _Opened) -> Field:
-    pipeline = opened.trained.pipeline
+    pipeline = opened.windows.pipeline
     valid = pipeline.valid.any(dim=0).cpu()
-    return Field(opened.data.source.grid, valid, opened.trained.recipe.model.patch)
+    return Field(pipeline.grid, valid, opened.trained.recipe.model.patch)
 
 
 def _layer_names(recipe: Recipe, data: PreparedData) -> dict[int, str]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from stkit.data.calendar import Times
+from stkit.data.elsewhere import elsewhere
 from stkit.data.prepare import PreparedData, prepare
 from stkit.data.source import SequenceSource
 from stkit.errors import DataError
@@ -79,16 +80,17 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     recipe = forecaster.recipe
     data = prepare(recipe.data, recipe.seed)
     check_same_windows(run, data)
+    forecaster = _on_test_grid(forecaster, data)
     metrics = make_metrics(recipe.evaluate.scores)
     baselines: dict[str, Baseline] = {name: data.baseline(name) for name in recipe.evaluate.baselines}
     climatology = _climatology(data, baselines, metrics)
     fit_metrics(metrics, data, climatology)
-    grid = data.source.grid
+    grid = data.tested.grid
     ledger = Ledger(
         metrics,
         ["model", *baselines],
         leads=recipe.data.horizon,
-        variables=len(data.source.variables),
+        variables=len(data.tested.variables),
         weights=area_weights(grid.latitude, grid.height, grid.width),
     )
     cells = CellErrors(
@@ -113,6 +115,16 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     return scores
 
 
+def _on_test_grid(forecaster: TrainedForecaster, data: PreparedData) -> TrainedForecaster:
+    """The forecaster for the grid of the test part, which may be another record than that of the training."""
+    test = data.test.pipeline
+    difference = forecaster.pipeline.grid.difference(test.grid)
+    if difference is None:
+        return forecaster
+    pipeline = elsewhere(forecaster.pipeline, test.grid, test.valid.to(forecaster.device), data.tested.name)
+    return TrainedForecaster(forecaster.forecaster, pipeline, forecaster.recipe, forecaster.trained_steps)
+
+
 def _go_through(
     run: RunDirectory,
     accelerator: Accelerator,
@@ -126,7 +138,7 @@ def _go_through(
 ) -> dict[int, NDArray[np.float32]]:
     """Forecast every window once, add up the scores, write forecasts and errors; returns the forecasts to be shown."""
     size, horizon = forecaster.recipe.evaluate.batch_size, forecaster.recipe.data.horizon
-    variables = len(data.source.variables)
+    variables = len(data.tested.variables)
     kept: dict[int, NDArray[np.float32]] = {}
     with ExitStack() as stack:
         files: list[tuple[ForecastFile, ErrorsFile]] = []
@@ -225,7 +237,7 @@ def check_same_windows(run: RunDirectory, data: PreparedData) -> None:
     trained = run.read_record().get("windows_hash")
     if trained is not None and trained != data.windows_hash:
         raise DataError(
-            f"{data.source.name}: the data are not those of the run any more (test windows {data.windows_hash}, "
+            f"{data.tested.name}: the data are not those of the run any more (test windows {data.windows_hash}, "
             f"run.json says {trained}): the test part may hold what the model was trained on, so it is not scored"
         )
 
@@ -239,15 +251,15 @@ def _shown_windows(windows: int, count: int) -> tuple[int, ...]:
 
 def _layout(data: PreparedData) -> Layout:
     test, known = data.test, data.config.input_steps
-    times = data.source.times
+    times = data.tested.times
     starts = np.array([test.start(index) for index in range(len(test))])
     last = None if times is None else times[starts + known - 1]
     valid = None
     if times is not None:
         valid = times[starts[:, None] + known + np.arange(data.config.horizon)]
     return Layout(
-        variables=data.source.variables,
-        grid=data.source.grid,
+        variables=data.tested.variables,
+        grid=data.tested.grid,
         windows=len(test),
         leads=data.config.horizon,
         step=data.pipeline.step,
@@ -261,14 +273,14 @@ def _errors_layout(data: PreparedData, forecasts: tuple[str, ...]) -> ErrorsLayo
     layout = _layout(data)
     return ErrorsLayout(
         forecasts=forecasts,
-        variables=data.source.variables,
+        variables=data.tested.variables,
         starts=tuple(data.test.start(index) for index in range(len(data.test))),
         times=layout.starts,
         input_steps=data.config.input_steps,
         horizon=data.config.horizon,
         windows_hash=data.windows_hash,
-        lead_unit=data.source.step_name,
-        share_steps=not isinstance(data.source, SequenceSource),
+        lead_unit=data.tested.step_name,
+        share_steps=not isinstance(data.tested, SequenceSource),
     )
 
 

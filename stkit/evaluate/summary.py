@@ -21,6 +21,8 @@ from stkit.run.load import TrainedForecaster
 SQUARED = "mse"
 """The score that skill and verdict are made from."""
 
+_A_DAY = np.timedelta64(1, "D")
+
 _CLIMATOLOGIES = {
     "month": "the mean of the training part for each calendar month",
     "day_of_year": "the training part's smooth yearly course",
@@ -46,7 +48,7 @@ def summarise(
     """
     variables: dict[str, VariableScores] = {}
     squares: dict[str, dict[str, Any]] = {}
-    for channel, variable in enumerate(data.source.variables):
+    for channel, variable in enumerate(data.tested.variables):
         square = {name: ledger.score(name, SQUARED)[:, channel] for name in ledger.forecasts}
         squares[variable.name] = {name: finite(values) for name, values in square.items()}
         numbers = {
@@ -75,7 +77,7 @@ def summarise(
         )
     windows = len(data.test)
     starts = [data.test.start(index) for index in range(windows)]
-    apart = windows if isinstance(data.source, SequenceSource) else independent(starts, data.test.frames)
+    apart = windows if isinstance(data.tested, SequenceSource) else independent(starts, data.test.frames)
     return Scores(
         windows=windows,
         independent_windows=apart,
@@ -83,15 +85,21 @@ def summarise(
         span=_span(data),
         input_steps=data.config.input_steps,
         lead_steps=tuple(range(1, data.config.horizon + 1)),
-        lead_unit=data.source.step_name,
+        lead_unit=data.tested.step_name,
         forecasts={"model": _model_words(forecaster), **{name: _words(one, data) for name, one in baselines.items()}},
         metrics={
             name: ScoreInfo(metric.label, metric.convention, metric.better, metric.unit, metric.useful_from)
             for name, metric in ((name, ledger.metrics[name]) for name in names)
         },
         variables=variables,
-        verdict=verdict(squares, windows=windows, independent_windows=apart, seed=forecaster.recipe.seed),
-        data={"data set": data.source.name, "licence": data.source.licence, "cite": data.source.citation},
+        verdict=verdict(
+            squares,
+            windows=windows,
+            independent_windows=apart,
+            seed=forecaster.recipe.seed,
+            one_event=_one_event(data),
+        ),
+        data=_sources(data),
     )
 
 
@@ -106,6 +114,26 @@ def _curve(ledger: Ledger, metric: str, channel: int) -> CurveScores | None:
         for forecast, curve in curves.items()
     }
     return CurveScores(first.x_label, first.x, lines)
+
+
+def _one_event(data: PreparedData) -> bool:
+    """Whether all of the test part is within a day, such as one passage of rain."""
+    times = data.tested.times
+    if times is None:
+        return False
+    part = data.split_summary["test"]
+    length = times[part["stop"] - 1] - times[part["start"]]
+    return bool(length < _A_DAY)
+
+
+def _sources(data: PreparedData) -> dict[str, str]:
+    """Where the fields come from."""
+    one = data.source
+    found = {"data set": one.name, "licence": one.licence, "cite": one.citation}
+    if data.tested is not one and data.config.test_dataset is not None:
+        other = data.tested
+        found |= {"tested on": other.name, "its licence": other.licence, "cite for it": other.citation}
+    return found
 
 
 def _skill(model: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,7 +164,7 @@ def _words(baseline: Baseline, data: PreparedData) -> str:
 
 
 def _span(data: PreparedData) -> str:
-    test, times = data.split_summary["test"], data.source.times
+    test, times = data.split_summary["test"], data.tested.times
     if times is None:
         return f"{test['steps']} time steps" if test.get("steps") else f"{len(data.test)} sequences"
     first, last = (time_text(times[at], data.pipeline.step) for at in (test["start"], test["stop"] - 1))

@@ -16,7 +16,12 @@ _NAMES = {"damped_anomaly": "damped anomaly", "optimal": "best possible"}
 
 
 def verdict(
-    mse: Mapping[str, Mapping[str, PerLead]], *, windows: int, independent_windows: int, seed: int | None = None
+    mse: Mapping[str, Mapping[str, PerLead]],
+    *,
+    windows: int,
+    independent_windows: int,
+    seed: int | None = None,
+    one_event: bool = False,
 ) -> str:
     """One or two sentences for each variable, and one on what they are worth.
 
@@ -25,10 +30,11 @@ def verdict(
         windows: windows of the test part.
         independent_windows: how many of them share no time step.
         seed: seed of the run.
+        one_event: whether all windows are of one event, such as one passage of rain.
     """
     several = len(mse) > 1
     sentences = [_compare(name if several else None, errors) for name, errors in mse.items()]
-    return " ".join([*sentences, _worth(windows, independent_windows, seed)])
+    return " ".join([*sentences, _worth(windows, independent_windows, seed, one_event)])
 
 
 def spoken(forecast: str) -> str:
@@ -95,14 +101,16 @@ def _above_optimum(model: PerLead, optimal: PerLead) -> str | None:
     return f"its RMSE is {above} % above that of the best possible forecast"
 
 
-def _worth(windows: int, independent: int, seed: int | None) -> str:
+def _worth(windows: int, independent: int, seed: int | None, one_event: bool) -> str:
     one = "one training run" if seed is None else f"one training run (seed {seed})"
     if windows == 0:
         return "There is no test window."
     count = f"{windows} test window{'s' if windows != 1 else ''}"
     if independent < windows:
         count = f"{windows} overlapping test windows ({independent} independent)"
-    if independent < FEWEST_INDEPENDENT_WINDOWS:
+    if one_event:
+        count = f"{count} of one event"
+    if one_event or independent < FEWEST_INDEPENDENT_WINDOWS:
         return f"{count} and {one}: not enough to rank."
     return f"{count} and {one}; small differences may be chance: the report has 95 % intervals."
 

@@ -14,7 +14,7 @@ from stkit.data.source import FieldSource, SequenceSource
 from stkit.data.zarr_config import ZarrConfig
 from stkit.data.zarr_store import for_path, open_store
 from stkit.errors import DataError, UsageError
-from stkit.recipe.sections.data import DataConfig
+from stkit.plugin.config import ComponentConfig
 from stkit.run.load import TrainedForecaster
 
 
@@ -29,8 +29,8 @@ def open_input(path: Path | None, forecaster: TrainedForecaster) -> FieldSource:
         DataError: a variable or its unit differs, with what was received and what is known.
         UsageError: the run's own data are not a record that one can start from.
     """
-    data = forecaster.recipe.data
-    source = open_source(data if path is None else _of_file(path, forecaster))
+    own = forecaster.recipe.data.dataset
+    source = open_source(own if path is None else _of_file(path, forecaster))
     if isinstance(source, SequenceSource):
         raise UsageError(
             f"{source.name}: these are sequences without a common time; name a file with the frames to start from"
@@ -57,16 +57,15 @@ def _selected(source: FieldSource, forecaster: TrainedForecaster, where: str) ->
     return select_fields(source, channels)
 
 
-def _of_file(path: Path, forecaster: TrainedForecaster) -> DataConfig:
-    """The run's data section with its data set read from another file."""
-    data = forecaster.recipe.data
-    config = data.dataset
+def _of_file(path: Path, forecaster: TrainedForecaster) -> ComponentConfig:
+    """The run's data set, read from another file."""
+    config = forecaster.recipe.data.dataset
     if "path" not in type(config).model_fields or isinstance(config, NetcdfConfig):
-        return data.model_copy(update={"dataset": _netcdf(path, forecaster)})
+        return _netcdf(path, forecaster)
     update: dict[str, Any] = {"path": str(path)}
     if "allow_gaps" in type(config).model_fields:
         update["allow_gaps"] = True
-    return data.model_copy(update={"dataset": config.model_copy(update=update)})
+    return config.model_copy(update=update)
 
 
 def _netcdf(path: Path, forecaster: TrainedForecaster) -> NetcdfConfig:
@@ -88,7 +87,7 @@ def _trained_netcdf(forecaster: TrainedForecaster) -> NetcdfConfig:
     if isinstance(config, NetcdfConfig):
         return config
     try:
-        source = open_source(forecaster.recipe.data)
+        source = open_source(forecaster.recipe.data.dataset)
     except UsageError:
         # The training data are not needed for a forecast; without them the file must say everything itself.
         source = None

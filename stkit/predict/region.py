@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stkit.data.box import Box
 from stkit.data.calendar import Times, as_text
+from stkit.data.elsewhere import belongs_to_cells, fitted_parts, fixed_parts, of_cells
 from stkit.data.pipeline import Pipeline
 from stkit.data.record import Record
 from stkit.data.source import Axis, Grid
@@ -127,10 +128,10 @@ def _elsewhere(
     """A pipeline for cells that the training did not have, and how it was made."""
     targets = np.broadcast_to(seen.any(axis=0), (pipeline.targets, *grid.shape))
     valid = torch.from_numpy(np.concatenate([seen, targets])).to(pipeline.valid.device)
-    fixed = _fixed(pipeline)
+    fixed = fixed_parts(pipeline)
     if fixed:
         raise DataError(f"{told}; {fixed} belong to the cells of that grid: name a file within it")
-    parts = [*_parts_of_cells(pipeline.transforms, pipeline.grid), *_departure_of_cells(pipeline)]
+    parts = fitted_parts(pipeline)
     if not parts:
         moved = replace(pipeline, grid=grid, valid=valid)
         return moved, "the mask is that of the new fields; all statistics are those of the training"
@@ -152,36 +153,8 @@ def _elsewhere(
     return moved, f"{' and '.join(parts)} are those of the new fields in {years}, the rest is that of the training"
 
 
-def _fixed(pipeline: Pipeline) -> str:
-    """What no new fields can stand in for; empty where there is nothing."""
-    known = pipeline.known_fields
-    if known is None:
-        return ""
-    if known.static:
-        return f"the static variables {', '.join(variable.name for variable in known.static)}"
-    parts = _parts_of_cells(known.transforms, pipeline.grid)
-    return f"{' and '.join(parts)} of the forcing" if parts else ""
-
-
-def _parts_of_cells(transforms: tuple[Transform, ...], grid: Grid) -> list[str]:
-    names = {"anomaly": "the climatology (transforms.anomaly)", "standardise": "mean and deviation of each cell"}
-    kinds = [_inner(part).kind for part in transforms if _of_cells(part.state(), grid.shape)]
-    return list(dict.fromkeys(names.get(kind, kind) for kind in kinds))
-
-
-def _departure_of_cells(pipeline: Pipeline) -> list[str]:
-    departure = pipeline.departure
-    if departure is None or not _of_cells(departure.state(), pipeline.grid.shape):
-        return []
-    return [f"the climatology that departures are counted from (departure_from: {departure.name})"]
-
-
-def _inner(part: Transform) -> Transform:
-    return part.inner if isinstance(part, Only) else part
-
-
 def _fitted(part: Transform, record: Record, grid: Grid) -> Transform:
-    if not _of_cells(part.state(), grid.shape):
+    if not of_cells(part.state(), grid):
         return part
     if isinstance(part, Only):
         return Only(part.channels, _fitted(part.inner, Chosen(record, part.channels), grid))
@@ -210,18 +183,10 @@ def _span(times: Times | None, told: str) -> str:
     return f"{as_text(times[0])} to {as_text(times[-1])}"
 
 
-def _of_cells(state: Mapping[str, Tensor], shape: tuple[int, int]) -> bool:
-    return any(_belongs_to_cells(tensor, shape) for tensor in state.values())
-
-
-def _belongs_to_cells(tensor: Tensor, shape: tuple[int, int]) -> bool:
-    return tensor.ndim >= 3 and tuple(tensor.shape[-2:]) == shape
-
-
 def _cropped(state: Mapping[str, Tensor], shape: tuple[int, int], box: Box) -> dict[str, Tensor]:
     rows, columns = box.slices
     return {
-        name: tensor[..., rows, columns] if _belongs_to_cells(tensor, shape) else tensor
+        name: tensor[..., rows, columns] if belongs_to_cells(tensor, shape) else tensor
         for name, tensor in state.items()
     }
 

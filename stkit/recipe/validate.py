@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stkit.recipe.model import Recipe
 from stkit.recipe.plan import plan_problems
 from stkit.recipe.problem import refuse
-from stkit.recipe.sections.data import SplitConfig
+from stkit.recipe.sections.data import DataConfig, SplitConfig
 from stkit.recipe.sections.train import ReverseScheduledSampling
 from stkit.recipe.tree import Path
 from stkit.train.sense import training_problems
@@ -35,6 +35,7 @@ def check_sense(loaded: LoadedRecipe) -> None:
     recipe = loaded.recipe
     checks = (
         _split(recipe.data.split),
+        _test_dataset(recipe.data),
         _roles(recipe),
         _model(recipe),
         _nonstationary(recipe),
@@ -139,7 +140,9 @@ def _roles(recipe: Recipe) -> Found:
 
 
 def _split(split: SplitConfig) -> Found:
-    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    parts = {"train": split.train, "validation": split.validation}
+    if split.test is not None:
+        parts["test"] = split.test
     shares = {name: part for name, part in parts.items() if isinstance(part, float)}
     spans: dict[str, tuple[str, str]] = {}
     for name, part in parts.items():
@@ -156,13 +159,26 @@ def _split(split: SplitConfig) -> Found:
         else:
             spans[name] = (match[1], _end(match[2]))
     if len(shares) not in (0, len(parts)):
-        yield ("data", "split"), "write all three parts as shares, or all three as spans"
+        yield ("data", "split"), "write all parts as shares, or all as spans"
     elif shares and sum(shares.values()) > 1 + 1e-9:
         yield ("data", "split"), f"the shares add up to {sum(shares.values()):g}, more than the whole record"
     ordered = sorted(spans.items(), key=lambda item: item[1])
     for (first, (_, end)), (second, (start, _)) in pairwise(ordered):
         if start <= end:
             yield ("data", "split", second), f"overlaps with {first}"
+
+
+def _test_dataset(data: DataConfig) -> Found:
+    if data.test_dataset is not None and data.split.test is not None:
+        yield (
+            ("data", "split", "test"),
+            "all of data.test_dataset is the test part: write test: null; or take test_dataset away",
+        )
+    elif data.test_dataset is None and data.split.test is None:
+        yield (
+            ("data", "split", "test"),
+            "null means all of data.test_dataset, and none is named: name one, or give a share such as 0.15",
+        )
 
 
 def _end(moment: str) -> str:

@@ -139,6 +139,8 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator) -> Training:
     recipe = loaded.recipe
     rank, world = accelerator.process_index, accelerator.num_processes
     data = prepare(recipe.data, recipe.seed)
+    for name in recipe.evaluate.baselines:
+        data.check_baseline(name)
     stream = data.stream(recipe.seed, recipe.train.batch_size, rank, world)
     share = recipe.train.batch_size // world
     seed_everything(recipe.seed)

@@ -20,7 +20,7 @@ PACKAGED = ["sst_ostia", "wind_navy", "moving_mnist"]
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_data_are_there_with_their_terms(name: str) -> None:
-    source = open_source(config(dataset={"name": name}))
+    source = open_source(config(dataset={"name": name}).dataset)
     assert isinstance(source, (FieldSource, SequenceSource))
     assert source.name == name
     assert source.licence
@@ -115,7 +115,7 @@ def test_an_array_must_fit_together() -> None:
     with pytest.raises(DataError, match="6 fields but 5 times"):
         ArraySource(fields, months(5))
     with pytest.raises(DataError, match="1 channels but 2 variables"):
-        ArraySource(fields, variables=open_source(config(dataset={"name": "wind_navy"})).variables)
+        ArraySource(fields, variables=open_source(config(dataset={"name": "wind_navy"}).dataset).variables)
     with pytest.raises(DataError, match="must strictly increase"):
         ArraySource(fields, months(6)[::-1])
 

@@ -51,6 +51,12 @@ def test_what_it_is_worth() -> None:
     )
 
 
+def test_one_event_is_said_to_be_one_and_ranks_nothing() -> None:
+    errors = {"sst": {"model": (1.0,), "persistence": (2.0,)}}
+    words = verdict(errors, windows=200, independent_windows=200, seed=1, one_event=True)
+    assert words.endswith("200 test windows of one event and one training run (seed 1): not enough to rank.")
+
+
 def test_every_variable_has_its_sentence() -> None:
     both = {"u": {"model": (1.0,), "persistence": (2.0,)}, "v": {"model": (3.0,), "persistence": (2.0,)}}
     words = verdict(both, windows=9, independent_windows=9)

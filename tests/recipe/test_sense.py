@@ -30,7 +30,7 @@ SENSE = {
     "data.split.test=2006-04": "data.split.test: should be a share such as 0.7 or a span such as 2006-04..2008-12; "
     "received '2006-04'",
     "data.split.test=2008..2006": "data.split.test: the span ends before it starts; received '2008..2006'",
-    "data.split.test=2006..2008": "data.split: write all three parts as shares, or all three as spans",
+    "data.split.test=2006..2008": "data.split: write all parts as shares, or all as spans",
     "data.split={train: 2006..2008-03, validation: 2008-03-15..2008-12, test: 2009..2010}": "data.split.validation: "
     "overlaps with train",
     "data.extra_inputs=[mask, mask]": "data.extra_inputs: an input is named twice",

@@ -50,9 +50,9 @@ def _shown(data: PreparedData, index: int, forecast: NDArray[np.float32]) -> Sho
         context=values[:known],
         truth=values[known:],
         forecast=forecast,
-        variables=data.source.variables,
-        grid=data.source.grid,
-        lead_unit=data.source.step_name,
+        variables=data.tested.variables,
+        grid=data.tested.grid,
+        lead_unit=data.tested.step_name,
         times=None if times is None else tuple(time_text(time, data.pipeline.step) for time in times),
         number=index + 1,
     )

@@ -194,6 +194,8 @@ def span_text(part: Mapping[str, Any]) -> str:
         words.append(f"{part['steps']} time steps")
     if part.get("windows") is not None:
         words.append(f"{part['windows']} windows")
+    if part.get("of") is not None:
+        words.append(f"of {part['of']}")
     return ", ".join(words) or ", ".join(f"{name} {value}" for name, value in part.items())
 
 

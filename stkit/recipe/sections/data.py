@@ -19,8 +19,8 @@ class SplitConfig(Config):
     """A share of the record, or an inclusive span ``"2006-04..2008-12"``."""
     validation: float | str = 0.15
     """For choosing and stopping; never the test part."""
-    test: float | str = 0.15
-    """For the scores, at the end only."""
+    test: float | str | None = 0.15
+    """For the scores, at the end only; null: all of ``test_dataset``."""
     gap_steps: int = Field(1, ge=0)
     """Time steps left out between two parts."""
 
@@ -72,6 +72,10 @@ class DataConfig(Config):
 
     dataset: DatasetChoice
     """The source of fields."""
+    test_dataset: DatasetChoice | None = None
+    """Another record of the same variables, all of which is the test part: another event, another radar, another sea.
+    It goes with ``split.test: null``. Where its grid is another, nothing that was fitted may belong to cells. Null: the
+    test part is cut from ``dataset``."""
     input_steps: int = Field(ge=1)
     """Frames the model is given."""
     horizon: int = Field(ge=1)
