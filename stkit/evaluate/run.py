@@ -96,7 +96,7 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     cells = CellErrors(
         ledger.forecasts,
         leads=recipe.data.horizon,
-        variables=len(data.source.variables),
+        variables=len(data.tested.variables),
         height=grid.height,
         width=grid.width,
     )

@@ -30,8 +30,8 @@ def draw_forecasts(
         cells: the errors of each cell over the whole test part.
     """
     drawn = [
-        draw_skill_maps(folder, cells, data.source, channel)
-        for channel in range(len(data.source.variables))
+        draw_skill_maps(folder, cells, data.tested, channel)
+        for channel in range(len(data.tested.variables))
         if cells.hardest(channel) is not None
     ]
     for index, fields in sorted(forecasts.items()):
