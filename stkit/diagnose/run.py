@@ -6,6 +6,7 @@ Axes: ``C`` variables, ``H`` height, ``W`` width.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +104,20 @@ def diagnose(
     LOG.info("looking into %d windows of the %s part", len(numbers), part)
     diagnosis = _look(opened, numbers, part, bounds)
     flows = [_flow(other, numbers) for other in others]
-    return replace(diagnosis, gradients=(*diagnosis.gradients, *flows)), _field(opened)
+    return replace(diagnosis, gradients=told_apart([*diagnosis.gradients, *flows])), _field(opened)
+
+
+def told_apart(flows: Sequence[GradientFlow]) -> tuple[GradientFlow, ...]:
+    """Runs of one recipe by their folders, too, so that each has a name of its own."""
+    shared = {name for name, count in Counter(flow.name for flow in flows).items() if count > 1}
+    folders = Counter((flow.name, Path(flow.run).name) for flow in flows)
+
+    def named(flow: GradientFlow) -> GradientFlow:
+        folder = Path(flow.run).name
+        where = folder if folders[flow.name, folder] == 1 else flow.run
+        return replace(flow, name=f"{flow.name} in {where}") if flow.name in shared else flow
+
+    return tuple(map(named, flows))
 
 
 def _open(run: RunDirectory, part: Part, device: torch.device | None) -> _Opened:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from stkit.cli.main import run as stkit
 from stkit.diagnose.figures.maps import on_field
 from stkit.diagnose.findings import findings
 from stkit.diagnose.gates import Bounds
-from stkit.diagnose.run import diagnose
+from stkit.diagnose.run import diagnose, told_apart
 from stkit.diagnose.windows import choose
 from stkit.diagnose.write import write_diagnosis
 from stkit.errors import DataError, RunFailed, UsageError
@@ -208,6 +209,19 @@ def test_runs_beside_each_other(make_run, predrnn):
     assert found.gradients[1].norms == alone.gradients[0].norms
     assert sum("small-predrnnpp" in one.text for one in findings(found)) == 1
     assert not other.diagnosis.exists()
+
+
+def test_runs_of_one_recipe_are_told_apart_by_their_folders(make_run, predrnn):
+    other = make_run("predrnn", model={"layers": [3]})
+    found, _ = diagnose(predrnn, [other], windows=1)
+    named = [flow.name for flow in found.gradients]
+    assert named == [f"small-predrnn in {run.path}" for run in (predrnn, other)], "the folders have one name, too"
+    flows = [
+        replace(flow, run=where) for flow, where in zip(found.gradients, ("runs/with", "runs/without"), strict=True)
+    ]
+    plain = [replace(flow, name="demo") for flow in flows]
+    assert [flow.name for flow in told_apart(plain)] == ["demo in with", "demo in without"]
+    assert told_apart(plain[:1]) == tuple(plain[:1])
 
 
 def test_runs_on_other_windows_are_not_compared(make_run, predrnn):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from stkit.diagnose.attention import memories_there
 from stkit.diagnose.figures.axes import MARKERS, as_percent, lead_ticks, legend, line, panels, tidy
@@ -17,7 +17,8 @@ from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw
 from stkit.evaluate.words import percent
 
 KIND = "diagnosis"
-_WIDE_RANGE = 30
+_WIDE_RANGE, _LONG_RANGE = 30, 1000
+"""Largest over smallest share from which the axis is logarithmic, and from which powers of ten are marks enough."""
 _SIGNALS = {HIDDEN: "hidden state H", DIFFERENCE: "its difference", READ: READ, MADE: MADE}
 
 
@@ -150,6 +151,8 @@ def _gradients(found: Diagnosis, theme: Theme, form: Format) -> Figure:
     axis.axhline(1 / len(shares[0]), color=theme.muted, linewidth=1, linestyle=":", zorder=1)
     if (values > 0).all() and values.max() > _WIDE_RANGE * values.min():
         axis.set_yscale("log")
+        between = (1, 2, 5) if values.max() < _LONG_RANGE * values.min() else (1,)
+        axis.yaxis.set_major_locator(LogLocator(subs=between))
         axis.yaxis.set_major_formatter(as_percent)
         axis.yaxis.set_minor_formatter(NullFormatter())
     else:
