@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from stkit.evaluate.comparison.study import Compared, Study
 from stkit.evaluate.comparison.tables import shown_score, shown_values
-from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
+from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, legend, new_figure, stem_of
+from stkit.evaluate.figures.lines import lead_ticks
 from stkit.evaluate.verdict import spoken
 from stkit.evaluate.words import lead_axis
 
@@ -87,12 +88,12 @@ def _leads_figure(study: Study, variable: str, theme: Theme, form: Format) -> Fi
         axes[1].axhline(0, color=theme.muted, linewidth=1, zorder=1)
     for axis in axes:
         axis.set_xlabel(lead_axis(study.layout.lead_unit))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(10, len(leads))))
+        axis.xaxis.set_major_locator(FixedLocator(lead_ticks([int(lead) for lead in leads])))
         margin = 0.25 if len(leads) < 5 else 0.5
         axis.set_xlim(leads[0] - margin, leads[-1] + margin)
         _tidy(axis, "y")
     columns = (1 if len(study.members) <= 8 else 2) if form.narrow else 3
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=columns)
+    legend(figure, form, columns)
     return figure
 
 
@@ -133,7 +134,9 @@ def _forest_figure(compared: list[Compared], theme: Theme, form: Format) -> Figu
     axis.set_ylim(place - _GAP_ROWS - 0.3, -0.8)
     axis.set_yticks([place for place, _ in rows], [] if form.narrow else [one.first for _, one in rows])
     axis.tick_params(axis="y", length=0)
-    axis.set_xlabel("difference of the error [%], better to the left")
+    axis.set_xlabel(
+        "difference [%], better to the left" if form.narrow else "difference of the error [%], better to the left"
+    )
     axis.xaxis.set_major_locator(MaxNLocator(5 if form.narrow else 9))
     axis.set_xlim(*_limits(compared))
     _tidy(axis, "x")

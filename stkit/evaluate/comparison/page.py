@@ -116,6 +116,9 @@ def _scores(study: Study, folder: Path, drawn: Mapping[str, Drawn]) -> Markup:
             pieces.append(figure(folder, leads))
         title = f"{shown_score(study, variable.name)} of {variable.name}"
         words = "Every seed, pooled over the windows; the last column is pooled over the lead times too."
+        skill = drawn.get(stem_of("skill", variable.name))
+        if skill is not None:
+            pieces.append(figure(folder, skill))
         pieces.append(
             _tables([_table({"": scores_table(study, variable.name)}, f"scores-{variable.name}", title, words)])
         )

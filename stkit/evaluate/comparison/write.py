@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stkit.evaluate.comparison.figures import draw_forest, draw_leads
 from stkit.evaluate.comparison.page import page
+from stkit.evaluate.comparison.skill_figure import draw_skill
 from stkit.evaluate.comparison.study import Study
 from stkit.evaluate.report.html import Markup
 from stkit.run.files import write_text
@@ -40,7 +41,8 @@ def write_page(
     """
     drawn = {}
     for variable in study.layout.variables:
-        for one in (draw_forest(figures, study, variable.name), draw_leads(figures, study, variable.name)):
+        for make in (draw_forest, draw_leads, draw_skill):
+            one = make(figures, study, variable.name)
             if one is not None:
                 drawn[one.stem] = one
     made = page(study, figures, drawn, title=title, summary=summary, command=command, notes=notes, sections=sections)

@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from stkit.run.files import write_bytes
 
 _DOTS_PER_INCH = 160
+_LONG_NAME = 24
+"""Letters of a name in a legend from which on there are fewer columns."""
+_LONGEST_NARROW, _LONGEST_WIDE = 36, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,25 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def legend(figure: Figure, form: Format, columns: int) -> None:
+    """One legend above all panels: every line once, long names shortened, as many columns as there is room for."""
+    found = {}
+    for axis in figure.axes:
+        found.update({label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)})
+    longest = max(map(len, found), default=0)
+    if longest > _LONG_NAME:
+        columns = 1 if form.narrow else min(columns, 2)
+    shortest = _LONGEST_NARROW if form.narrow else _LONGEST_WIDE
+    names = [label if len(label) <= shortest else f"{label[: shortest - 1]}…" for label in found]
+    figure.legend(list(found.values()), names, loc="outside upper left", ncols=columns)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Numbers of a logarithmic axis as ``0.01`` and ``100``."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def png(figure: Figure) -> bytes:

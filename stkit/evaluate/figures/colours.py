@@ -68,7 +68,8 @@ class Scale:
         """Fixed levels for rain and for radar reflectivity, the range of the truth for everything else."""
         levels = rain_levels(variable)
         if levels:
-            extend = _extend((truth, *others), -np.inf, levels[-1])
+            above = _extend((truth, *others), -np.inf, levels[-1]) == "max"
+            extend = "both" if above else "min"  # the lower end shows what dry looks like
             return Scale(levels[0], levels[-1], extend, levels, rain_colours(len(levels)))
         return Scale.of_field(truth, *others)
 

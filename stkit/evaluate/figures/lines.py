@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -9,10 +10,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from stkit.evaluate.comparison.intervals import Ends, VariableIntervals
-from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
+from stkit.evaluate.figures.canvas import (
+    Drawn,
+    Format,
+    Theme,
+    draw,
+    legend,
+    new_figure,
+    plain_numbers,
+    stem_of,
+)
 from stkit.evaluate.scores import PerLead, Scores
 from stkit.evaluate.verdict import spoken
 from stkit.evaluate.words import lead_axis
@@ -23,6 +33,8 @@ _PANEL_INCHES = 2.5
 _FULL_RANGE_FACTOR = 20.0
 _DODGE = 0.08
 """Lead times between the bars of two baselines."""
+_MANY_LEADS = 12
+_MOST_TICKS = 10
 _SHADED = "; shaded and as bars: 95 % intervals"
 
 
@@ -48,7 +60,7 @@ def draw_scores(folder: Path, scores: Scores, variable: str, intervals: Variable
         ),
         caption=(
             f"Scores against lead time, on the same cells for every forecast{_SHADED if shown else ''}. "
-            "A skill below -1 is off the chart."
+            "A skill below −1 is off the chart."
         ),
     )
 
@@ -115,7 +127,7 @@ def _scores_figure(scores: Scores, panels: Sequence[_Panel], theme: Theme, form:
                 _band(axis, scores, ends, theme)
         axis.set_title(panel.title, loc="left", fontweight="bold")
         axis.set_xlabel(lead_axis(scores.lead_unit))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(10, len(scores.lead_steps))))
+        axis.xaxis.set_major_locator(FixedLocator(lead_ticks(scores.lead_steps)))
         margin = 0.25 if len(scores.lead_steps) < 5 else 0.5
         axis.set_xlim(scores.lead_steps[0] - margin, scores.lead_steps[-1] + margin)
         if panel.kind == "error":
@@ -124,11 +136,14 @@ def _scores_figure(scores: Scores, panels: Sequence[_Panel], theme: Theme, form:
             axis.axhline(0, color=theme.muted, linewidth=1.0, zorder=1)
             axis.set_ylim(*_skill_limits(panel))
         _tidy(axis)
-    # Every forecast once, also those that no line of the first panel stands for.
-    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    columns = 2 if form.narrow else 5
-    figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=columns)
+    legend(figure, form, 2 if form.narrow else 5)
     return figure
+
+
+def lead_ticks(leads: Sequence[int]) -> list[int]:
+    """Whole lead times for an axis, evenly spaced, at most ten."""
+    step = next(step for step in itertools.count(1) if len(leads) <= step * _MOST_TICKS)
+    return [lead for lead in leads if lead % step == 0 or step == 1]
 
 
 def _line(axis: Axes, scores: Scores, name: str, row: PerLead, theme: Theme, shift: float = 0.0) -> None:
@@ -141,7 +156,7 @@ def _line(axis: Axes, scores: Scores, name: str, row: PerLead, theme: Theme, shi
         marker=_MARKERS[number % len(_MARKERS)],
         linestyle=_DASHES[number % len(_DASHES)],
         linewidth=2.2 if name == "model" else 1.4,
-        markersize=5 if name == "model" else 4,
+        markersize=(5 if name == "model" else 4) * (1 if len(scores.lead_steps) <= _MANY_LEADS else 0.6),
         zorder=3 if name == "model" else 2,
         label=spoken(name),
     )
@@ -203,6 +218,7 @@ def _loss_figure(
     positive = everything[everything > 0]
     if len(positive) == len(everything) and positive.max() > _FULL_RANGE_FACTOR * positive.min():
         axis.set_yscale("log")
+        plain_numbers(axis.yaxis)
     axis.set_xlabel("optimiser step")
     axis.set_title("loss", loc="left", fontweight="bold")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6 if form.narrow else 9, steps=[1, 2, 5, 10]))

@@ -73,7 +73,9 @@ def _figure(shown: Shown, variable: int, theme: Theme, form: Format) -> Figure:
         colours = figure.colorbar(image, cax=bar, orientation="horizontal", extend=scale.extend)
         colours.set_label(with_unit(words, unit))
         bar.tick_params(length=2.5, pad=2)
-        if not scale.levels:
+        if scale.levels:
+            bar.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        else:
             bar.xaxis.set_major_locator(MaxNLocator(6 if form is WIDE else 3, symmetric=words == "error"))
     return figure
 

@@ -31,6 +31,8 @@ from stkit.evaluate.verdict import spoken
 from stkit.evaluate.words import percent, score_unit, steps_text
 
 _UNBROKEN_DASH = "\u2060–\u2060"
+_MOST_FIRST = 4
+"""Variables whose score stands at the top of the page; the tables have them all."""
 _PARTS = ("train", "validation", "test")
 
 
@@ -44,6 +46,8 @@ def page(record: Record, drawn: Sequence[Drawn]) -> str:
     sections = []
     if scores is not None:
         sections.append(_scores(record, scores, by_kind.get("scores", [])))
+    if by_kind.get("curves"):
+        sections.append(section("Behind the scores", *(figure(folder, one) for one in by_kind["curves"])))
     if by_kind.get("skill"):
         sections.append(section("Skill of each cell", *(figure(folder, one) for one in by_kind["skill"])))
     if by_kind.get("maps") or by_kind.get("animation"):
@@ -114,7 +118,7 @@ def _first_scores(scores: Scores) -> list[tuple[str, str, str]]:
     name = next(iter(scores.metrics))
     info = scores.metrics[name]
     found = []
-    for variable_name, variable in scores.variables.items():
+    for variable_name, variable in list(scores.variables.items())[:_MOST_FIRST]:
         values = variable.scores["model"][name]
         unit = score_unit(info.unit, variable.units)
         ends = [values[0]] if len(values) == 1 else [values[0], values[-1]]

@@ -88,10 +88,10 @@ def read(run: RunDirectory) -> Record:
 
 def _intervals(run: RunDirectory, scores: Scores) -> Intervals:
     if not run.errors.exists():
-        return Intervals({}, f"No 95 % intervals: {run.errors.name} is not there; `stkit eval` writes it.")
+        return Intervals({}, f"No 95 % intervals: {run.errors.name} is not there; stkit eval writes it.")
     errors = read_errors(run.errors)
     if errors.layout.windows_hash != scores.windows_hash:
-        return Intervals({}, f"No 95 % intervals: {run.errors.name} is of other windows; `stkit eval` writes it again.")
+        return Intervals({}, f"No 95 % intervals: {run.errors.name} is of other windows; stkit eval writes it again.")
     return intervals(errors)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stkit.evaluate.figures.curves import draw_curves
 from stkit.evaluate.figures.lines import draw_loss, draw_scores
 from stkit.evaluate.report.card import card
 from stkit.evaluate.report.page import page
@@ -30,6 +31,9 @@ def write_report(run: RunDirectory) -> Path:
         drawn += [
             draw_scores(run.figures, record.scores, name, record.intervals_of(name)) for name in record.scores.variables
         ]
+        for name, variable in record.scores.variables.items():
+            curves = [draw_curves(run.figures, record.scores, name, metric) for metric in variable.curves]
+            drawn += [one for one in curves if one is not None]
     drawn += read_index(run.figures)
     loss = draw_loss(run.figures, record.metrics, record.about.get("best_step"))
     if loss is not None:
