@@ -203,6 +203,25 @@ def stkit_datasets() -> Iterator[DatasetSpec]:
             config=f"stkit.data.frames_config:{name.capitalize()}Config",
             summary=summary,
         )
+    for name, target, summary in (
+        ("kth", "actions:Kth", "human actions, 25 persons (KTH)"),
+        ("human36m", "actions:Human36m", "human actions, 7 subjects (Human3.6M)"),
+        ("taxibj", "taxibj:TaxiBj", "taxis in Beijing every half hour (TaxiBJ)"),
+        ("sevir", "sevir:Sevir", "storms over the United States (SEVIR)"),
+        ("hko7", "radar:Hko7", "radar of Hong Kong (HKO-7)"),
+        ("knmi_radar", "radar:KnmiRadar", "radar of the Netherlands, KNMI HDF5"),
+        ("fmi_radar", "radar:FmiRadar", "radar of Finland, PGM"),
+        ("odim_radar", "radar:OdimRadar", "radar composites in ODIM HDF5 (OPERA, FMI and others)"),
+        ("mrms_radar", "radar:MrmsRadar", "radar of the United States, MRMS GRIB2"),
+        ("weatherbench", "gridded:WeatherBench", "ERA5 on a coarse grid (WeatherBench)"),
+        ("oisst", "gridded:Oisst", "daily sea-surface temperature on a quarter degree (OISST)"),
+    ):
+        yield DatasetSpec(
+            name=name,
+            target=f"stkit.data.readers.{target}",
+            config=f"stkit.data.readers.config:{target.partition(':')[2]}Config",
+            summary=summary,
+        )
     yield DatasetSpec(
         name="sst_ostia",
         target="stkit.data.packaged.fields:OstiaSst",

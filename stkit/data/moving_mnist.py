@@ -8,13 +8,18 @@ reflects there; where digits overlap the brighter one is seen.
 
 from __future__ import annotations
 
+import os
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stkit.data.arrays import ArrayClip, load_array
+from stkit.data.frames_config import ArraysConfig
 from stkit.data.moving_mnist_config import MovingMnistConfig
 from stkit.data.packaged.fields import packaged_path
+from stkit.data.readers.layout import had_from
 from stkit.data.source import PARTS, Fields, Grid, Part, SequenceSource, Variable
 from stkit.errors import DataError
 
@@ -42,6 +47,7 @@ class MovingMnist(SequenceSource):
             citation="Srivastava, Mansimov and Salakhutdinov (2015), arXiv:1502.04681",
         )
         self.config = config
+        self._test = None if config.test_file is None else _published(config)
 
     @classmethod
     def from_config(cls, config: MovingMnistConfig) -> MovingMnist:
@@ -53,11 +59,24 @@ class MovingMnist(SequenceSource):
         return {
             "train": self.config.train_sequences,
             "validation": self.config.validation_sequences,
-            "test": self.config.test_sequences,
+            "test": self.config.test_sequences if self._test is None else self._sequences_of_file(),
         }[part]
+
+    def _sequences_of_file(self) -> int:
+        assert self._test is not None
+        return int(load_array(self._test.path, None).shape[1])
+
+    @property
+    def identity(self) -> str:
+        """The published test sequences, where they are used."""
+        return "" if self._test is None else self._test.path.name
 
     def sequence(self, part: Part, number: int, length: int, seed: int) -> Fields:
         """One sequence, ``T 1 H W`` in [0, 1]. See :meth:`stkit.data.source.SequenceSource.sequence`."""
+        if part == "test" and self._test is not None:
+            if length > self._test.frames:
+                raise DataError(f"{self._test.path}: its sequences have {self._test.frames} frames, not {length}")
+            return ArrayClip(self._test.path, self._test.config, number).read(0, length)
         entropy = (seed if part == "train" else _FIXED_SEED, PARTS.index(part), number)
         rng = np.random.default_rng(entropy)
         images = digit_images(part)
@@ -69,6 +88,17 @@ class MovingMnist(SequenceSource):
                 under = frame[top : top + DIGIT, left : left + DIGIT]
                 np.maximum(under, images[index], out=under)
         return np.divide(frames[:, None], 255, dtype=np.float32)
+
+
+def _published(config: MovingMnistConfig) -> ArrayClip:
+    assert config.test_file is not None
+    path = Path(os.path.expanduser(config.test_file))
+    if not path.is_file():
+        raise DataError(f"{config.test_file}: there is no such file. {had_from(config, 'test_file')}")
+    shape = load_array(path, None).shape
+    if len(shape) != 4 or shape[2:] != (config.size, config.size):
+        raise DataError(f"{path}: expected frames x sequences x {config.size} x {config.size}, got {shape}")
+    return ArrayClip(path, ArraysConfig(name="arrays", path=str(path), axes="TNHW", scale=1 / 255), 0)
 
 
 def trajectories(rng: np.random.Generator, digits: int, length: int, side: int) -> NDArray[np.int64]:

@@ -18,5 +18,8 @@ class MovingMnistConfig(ComponentConfig):
     """Different training sequences; null: every one is new."""
     validation_sequences: int = Field(200, ge=1)
     """Always the same ones, whatever the seed of the recipe."""
+    test_file: str | None = None
+    """The published test sequences, ``mnist_test_seq.npy`` (20 frames, 10000 sequences, 64 x 64), instead of made ones.
+    Had from www.cs.toronto.edu/~nitish/unsupervised_video; null: made."""
     test_sequences: int = Field(1000, ge=1)
     """Always the same ones, whatever the seed of the recipe."""
