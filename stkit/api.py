@@ -2,6 +2,7 @@
 
 from stkit.plugin.config import (
     AttentionConfig,
+    BaselineConfig,
     CarryPort,
     CellConfig,
     ComponentConfig,
@@ -14,6 +15,7 @@ from stkit.plugin.config import (
 )
 from stkit.plugin.hookspecs import hookimpl
 from stkit.plugin.specs import (
+    BaselineSpec,
     CallbackSpec,
     CellSpec,
     CheckSpec,
@@ -32,6 +34,8 @@ from stkit.recipe.component import Component
 
 __all__ = [
     "AttentionConfig",
+    "BaselineConfig",
+    "BaselineSpec",
     "CallbackSpec",
     "CarryPort",
     "CellConfig",

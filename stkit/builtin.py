@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stkit.api import (
+    BaselineSpec,
     CellSpec,
     CheckSpec,
     DatasetSpec,
@@ -173,6 +174,33 @@ def stkit_metrics() -> Iterator[MetricSpec]:
             name=name,
             target=f"stkit.evaluate.{target}",
             config=f"stkit.evaluate.metric_config:{config}Config",
+            summary=summary,
+        )
+
+
+@hookimpl
+def stkit_baselines() -> Iterator[BaselineSpec]:
+    """Forecasts that need no model."""
+    for name, target, config, summary in (
+        ("persistence", "baselines:Persistence", "FixedBaseline", "the last known frame stays"),
+        ("climatology", "baselines:Climatology", "FixedBaseline", "the normal state for the time of year"),
+        ("damped_anomaly", "baselines:DampedAnomaly", "FixedBaseline", "the last departure from climatology fades"),
+        ("mean_frame", "baselines:MeanFrame", "FixedBaseline", "the mean of all training frames"),
+        ("eof_linear", "eof_linear:EofLinear", "EofLinear", "a linear law of a few patterns (linear inverse model)"),
+        ("extrapolation", "extrapolation:Extrapolation", "FixedBaseline", "the last frame moves on (optical flow)"),
+        (
+            "pysteps_extrapolation",
+            "pysteps_nowcast:PystepsExtrapolation",
+            "FixedBaseline",
+            "optical-flow extrapolation of pysteps (extra radar)",
+        ),
+        ("sprog", "pysteps_nowcast:Sprog", "FixedBaseline", "S-PROG of pysteps: small scales fade (extra radar)"),
+        ("optimal", "optimal:Optimal", "Optimal", "the best possible forecast, where the law of the field is known"),
+    ):
+        yield BaselineSpec(
+            name=name,
+            target=f"stkit.evaluate.{target}",
+            config=f"stkit.evaluate.baseline_config:{config}Config",
             summary=summary,
         )
 

@@ -14,7 +14,18 @@ from stkit.errors import AmbiguousComponent, StkitError, UnknownComponent, sugge
 from stkit.plugin.manager import KINDS, plugins
 from stkit.plugin.parity import parity_of
 
-SHOWN = ("stacks", "cells", "modules", "losses", "metrics", "datasets", "callbacks", "exporters", "recipes")
+SHOWN = (
+    "stacks",
+    "cells",
+    "modules",
+    "losses",
+    "metrics",
+    "baselines",
+    "datasets",
+    "callbacks",
+    "exporters",
+    "recipes",
+)
 _OTHER_NAMES = {"architectures": "stacks", "scores": "metrics"}
 _COUNTED = ("architecture", "cell")
 """Kinds that few recipes use, so that these can be built to count. A head or a norm is in all of them."""
@@ -187,6 +198,7 @@ _PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "losses": ("train", ("loss",)),
     "callbacks": ("train", ("callbacks",)),
     "metrics": ("evaluate", ("metrics",)),
+    "baselines": ("evaluate", ("baselines",)),
     "datasets": ("data", ("dataset",)),
 }
 """The section of a recipe and the keys under which a component of each kind is named; a module's is its slot."""

@@ -20,7 +20,7 @@ from stkit.data.pipeline import Pipeline
 from stkit.data.source import Axis, Grid, Variable
 from stkit.data.transforms import TRANSFORMS, Transform
 from stkit.errors import CheckpointError
-from stkit.evaluate.baselines import BASELINES
+from stkit.evaluate.baselines import DEPARTURES
 
 _FORMAT = 1
 _TENSORS = "pipeline.safetensors"
@@ -110,7 +110,7 @@ def _assemble(rest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pipelin
         if known_fields.constant.shape != (len(known_fields.static), *grid.shape):
             raise ValueError(f"static fields of shape {tuple(known_fields.constant.shape)} on {grid.shape}")
     said = rest["departure"]
-    departure = None if said is None else BASELINES[said["name"]].from_state(said, _under(tensors, "departure."))
+    departure = None if said is None else DEPARTURES[said["name"]].from_state(said, _under(tensors, "departure."))
     nanoseconds = rest["step_nanoseconds"]
     return Pipeline(
         variables=variables,

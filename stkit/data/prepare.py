@@ -25,7 +25,7 @@ from stkit.recipe.sections.data import DataConfig
 
 _FITTED_SEQUENCES = 1000
 """Training sequences that statistics and baselines are fitted to where there is no record."""
-_OF_CELLS = ("climatology", "damped_anomaly", "optimal")
+_OF_CELLS = ("climatology", "damped_anomaly", "eof_linear", "mean_frame", "optimal")
 """Baselines that belong to the cells they were fitted on."""
 
 
@@ -83,13 +83,27 @@ class PreparedData:
         """Of the test windows: two runs with the same one are scored on the same windows."""
         return self.test.hash
 
-    def baseline(self, name: str) -> Baseline:
-        """A baseline fitted on the training part: ``persistence``, ``climatology``, ``damped_anomaly``, ``optimal``."""
+    def baseline(self, config: ComponentConfig | str) -> Baseline:
+        """A baseline fitted on the training part.
+
+        Args:
+            config: its entry in ``evaluate.baselines``, or its name alone.
+        """
+        name = config if isinstance(config, str) else config.name
         self.check_baseline(name)
         fitted = self.pipeline.departure
         if fitted is not None and fitted.name == name:
             return fitted
-        return make_baseline(name, self.config).fit(self.record)
+        return make_baseline(config, self.config).fit(self.record)
+
+    @property
+    def other_grid(self) -> str | None:
+        """How the grid of the test part differs from that of the training; None where it does not."""
+        return self.pipeline.grid.difference(self.test.pipeline.grid)
+
+    def knows_cells(self, name: str) -> bool:
+        """Whether a baseline is fitted to each cell of the training."""
+        return name in _OF_CELLS
 
     def check_baseline(self, name: str) -> None:
         """Refuse a baseline that knows the cells of the training, where the test part lies on other ones.
@@ -97,8 +111,8 @@ class PreparedData:
         Raises:
             DataError: it is one.
         """
-        difference = self.pipeline.grid.difference(self.test.pipeline.grid)
-        if difference and name in _OF_CELLS:
+        difference = self.other_grid
+        if difference and self.knows_cells(name):
             raise DataError(
                 f"{name} is fitted to each cell of the training, but data.test_dataset has another grid: {difference}; "
                 "leave it out of evaluate.baselines, and scores against a climatology out of evaluate.metrics"

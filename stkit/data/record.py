@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stkit.data.calendar import Times, breaks
@@ -40,6 +41,11 @@ class Record(ABC):
     @abstractmethod
     def times(self) -> Times | None:
         """Times of all frames; None where there are none."""
+
+    @property
+    def latitude(self) -> NDArray[np.float64] | None:
+        """Degrees north of each row; None where there is none."""
+        return None
 
     @abstractmethod
     def __iter__(self) -> Iterator[Piece]:
@@ -72,6 +78,11 @@ class SpanRecord(Record):
     def times(self) -> Times | None:
         """Times of the span."""
         return None if self.source.times is None else self.source.times[self.start : self.stop]
+
+    @property
+    def latitude(self) -> NDArray[np.float64] | None:
+        """Degrees north of each row; None where there is none."""
+        return self.source.latitude
 
     def __iter__(self) -> Iterator[Piece]:
         times = self.source.times

@@ -18,9 +18,11 @@ from stkit.data.box import Box
 from stkit.data.calendar import Times
 from stkit.data.record import Record
 from stkit.data.source import Fields
-from stkit.errors import DataError
+from stkit.errors import DataError, PluginError
 from stkit.evaluate.climatology import Climatology as Normal
 from stkit.evaluate.climatology import ClimatologyKind, suitable_kind
+from stkit.plugin.config import ComponentConfig
+from stkit.plugin.manager import plugins
 from stkit.recipe.sections.data import DataConfig
 
 Context = Float[Tensor, "*B T C H W"]
@@ -39,6 +41,16 @@ class Baseline(ABC):
     """
 
     name: ClassVar[str]
+
+    @classmethod
+    def from_config(cls, config: ComponentConfig, data: DataConfig) -> Baseline:
+        """The baseline that a recipe names, for the recipe's data."""
+        return cls()
+
+    @property
+    @abstractmethod
+    def about(self) -> str:
+        """What it is, once it has been fitted, for the list of what is compared."""
 
     def fit(self, fields: Float[Tensor, "T C H W"] | Fields | Record, times: Times | None = None) -> Baseline:
         """Learn from the training part: a ``T C H W`` array with its times, or a record.
@@ -85,12 +97,17 @@ class Persistence(Baseline):
 
     name = "persistence"
 
+    @property
+    def about(self) -> str:
+        """See :attr:`Baseline.about`."""
+        return "the last known frame stays"
+
     def forecast(
         self, context: Context, context_times: Times | None, target_times: Times | int, box: Box | None = None
     ) -> Forecast:
         """See :meth:`Baseline.forecast`."""
         last, _ = latest(context)
-        return last.unsqueeze(-4).expand(*last.shape[:-3], _count(target_times), *last.shape[-3:])
+        return last.unsqueeze(-4).expand(*last.shape[:-3], count_of(target_times), *last.shape[-3:])
 
 
 class Climatology(Baseline):
@@ -105,6 +122,20 @@ class Climatology(Baseline):
     def __init__(self, kind: ClimatologyKind | None = None) -> None:
         self.kind = kind
         self._normal: Normal | None = None
+
+    @classmethod
+    def from_config(cls, config: ComponentConfig, data: DataConfig) -> Climatology:
+        """With the climatology of the recipe's transforms, where they have one."""
+        return cls(chosen_kind(data))
+
+    @property
+    def about(self) -> str:
+        """See :attr:`Baseline.about`."""
+        return {
+            "month": "the mean of the training part for each calendar month",
+            "day_of_year": "the training part's smooth yearly course",
+            "mean": "the mean of the training part",
+        }[self.normal.kind]
 
     @property
     def normal(self) -> Normal:
@@ -126,7 +157,7 @@ class Climatology(Baseline):
 
     def _at(self, times: Times | int, like: Tensor, box: Box | None) -> Tensor:
         known = None if isinstance(times, int) else times
-        return self.normal.to(like.device).at(known, _count(times), box).to(like.dtype)
+        return self.normal.to(like.device).at(known, count_of(times), box).to(like.dtype)
 
     def state(self) -> dict[str, Tensor]:
         """See :meth:`Baseline.state`."""
@@ -143,6 +174,20 @@ class Climatology(Baseline):
         fresh = cls(kind)
         fresh._normal = Normal.from_state(kind, tensors)
         return fresh
+
+
+class MeanFrame(Climatology):
+    """The mean of all training frames, whatever the time of year: what a model that learns nothing says."""
+
+    name = "mean_frame"
+
+    def __init__(self, kind: ClimatologyKind = "mean") -> None:
+        super().__init__(kind)
+
+    @classmethod
+    def from_config(cls, config: ComponentConfig, data: DataConfig) -> MeanFrame:
+        """See :meth:`Baseline.from_config`."""
+        return cls()
 
 
 class DampedAnomaly(Climatology):
@@ -165,6 +210,16 @@ class DampedAnomaly(Climatology):
         self.longest_lag = longest_lag
         self._slope: Float[Tensor, "lag C"] | None = None
 
+    @classmethod
+    def from_config(cls, config: ComponentConfig, data: DataConfig) -> DampedAnomaly:
+        """With the climatology of the recipe's transforms, and lags that suffice for its windows."""
+        return cls(chosen_kind(data), longest_lag=data.input_steps + data.horizon)
+
+    @property
+    def about(self) -> str:
+        """See :attr:`Baseline.about`."""
+        return f"the last departure from climatology, damped as the training part says; climatology: {super().about}"
+
     @property
     def slope(self) -> Float[Tensor, "lag C"]:
         """``a_n`` for lag n = 0 (always 1), 1, 2 ... and each variable; within [-1, 1]."""
@@ -184,7 +239,7 @@ class DampedAnomaly(Climatology):
         anomaly, age = latest(context - self._at(steps if context_times is None else context_times, context, box))
         normal = self._at(target_times, context, box)
         slope = self.slope.to(context)
-        count = _count(target_times)
+        count = count_of(target_times)
         lead = torch.arange(1, count + 1, device=context.device).view(count, 1, 1, 1)
         lag = age.unsqueeze(-4) + lead
         longest = len(slope) - 1
@@ -208,26 +263,37 @@ class DampedAnomaly(Climatology):
         return fresh
 
 
-BASELINES: Mapping[str, type[Baseline]] = {kind.name: kind for kind in (Persistence, Climatology, DampedAnomaly)}
-"""By the name that recipes use."""
+DEPARTURES: Mapping[str, type[Baseline]] = {kind.name: kind for kind in (Persistence, Climatology, DampedAnomaly)}
+"""Those that a model may depart from, by the name that recipes use: they can be written down and read back."""
 
 
-def make_baseline(name: str, data: DataConfig) -> Baseline:
-    """The baseline that fits a recipe's data: it shares the climatology of the transforms, and its lags suffice.
+def make_baseline(config: ComponentConfig | str, data: DataConfig) -> Baseline:
+    """The baseline that a recipe names, for the recipe's data; not fitted yet.
 
     Args:
-        name: ``persistence``, ``climatology``, ``damped_anomaly`` or ``optimal``.
+        config: its entry in ``evaluate.baselines``, or its name alone.
         data: the recipe's ``data:`` section.
-    """
-    if name == "optimal":
-        from stkit.evaluate.optimal import Optimal
 
-        return Optimal()
+    Raises:
+        UnknownComponent, AmbiguousComponent: there is no such baseline, or there are several.
+        PluginError: what a plugin brings is no :class:`Baseline`.
+    """
+    name = config if isinstance(config, str) else config.name
+    spec = plugins().resolve("baselines", name)
+    chosen = spec.load_config()(name=name) if isinstance(config, str) else config
+    made = spec.load_target().from_config(chosen, data)
+    if not isinstance(made, Baseline):
+        raise PluginError(
+            f"the baseline {spec.qualified_name!r} ({spec.distribution}): {spec.target} gives a "
+            f"{type(made).__name__}, expected a stkit.evaluate.baselines.Baseline"
+        )
+    return made
+
+
+def chosen_kind(data: DataConfig) -> ClimatologyKind | None:
+    """The climatology of a recipe's transforms; None where they have none, for the finest that the times allow."""
     anomaly = data.transforms.anomaly
-    kind = None if anomaly == "none" else anomaly
-    if name == DampedAnomaly.name:
-        return DampedAnomaly(kind, longest_lag=data.input_steps + data.horizon)
-    return Climatology(kind) if name == Climatology.name else BASELINES[name]()
+    return None if anomaly == "none" else anomaly
 
 
 def latest(context: Context) -> tuple[Float[Tensor, "*B C H W"], Int[Tensor, "*B C H W"]]:
@@ -243,7 +309,8 @@ def latest(context: Context) -> tuple[Float[Tensor, "*B C H W"], Int[Tensor, "*B
     return value, age
 
 
-def _count(times: Times | int) -> int:
+def count_of(times: Times | int) -> int:
+    """How many frames are to be forecast."""
     return times if isinstance(times, int) else int(times.shape[-1])
 
 

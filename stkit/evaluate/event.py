@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stkit.data.record import Record
-from stkit.errors import DataError
 from stkit.evaluate.climatology import Climatology
 from stkit.evaluate.metric import Array, Comparison, Training
 from stkit.evaluate.metric_config import ThresholdConfig, percentile, value_text
@@ -29,7 +28,6 @@ class Event:
         assert not isinstance(config.threshold, tuple), "an entry's scores have one threshold each"
         self.threshold = config.threshold
         self.variable = config.variable
-        self.score_name = config.name
         self.percent = percentile(config.threshold)
         self._departure: Array | None = None
         self._channels: NDArray[np.bool_] | None = None
@@ -52,18 +50,8 @@ class Event:
         )
 
     def fit(self, training: Training) -> None:
-        """Find the percentiles, and which variable is meant.
-
-        Raises:
-            DataError: the data have no such variable.
-        """
-        names = [variable.name for variable in training.variables]
-        if self.variable is not None and self.variable not in names:
-            raise DataError(
-                f"evaluate.metrics: {self.score_name} is for the variable {self.variable!r}; "
-                f"the data have {', '.join(names)}"
-            )
-        self._channels = np.array([self.variable in (None, name) for name in names])
+        """Find the percentiles, and which variable is meant."""
+        self._channels = np.array([self.variable in (None, variable.name) for variable in training.variables])
         if self.percent is not None:
             assert training.climatology is not None, "a percentile is of departures from the climatology"
             self._departure = local_percentile(training.record, training.climatology, self.percent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -34,6 +34,11 @@ class ThresholdConfig(MetricConfig):
     @classmethod
     def _some_and_distinct(cls, value: Any) -> Any:
         return distinct(value)
+
+    def problems(self, variables: Sequence[str]) -> Iterable[str]:
+        """The variable must be there."""
+        if self.variable not in (None, *variables):
+            yield f"{self.name} is for the variable {self.variable!r}; the data have {', '.join(variables)}"
 
     def scores(self) -> Mapping[str, MetricConfig]:
         """A score for each threshold."""

@@ -40,6 +40,11 @@ class Optimal(Baseline):
         self._source: FieldSource | None = None
         self._made: dict[int, Optimum] = {}
 
+    @property
+    def about(self) -> str:
+        """See :attr:`Baseline.about`; :meth:`words` says more."""
+        return "the mean of all futures that fit the context, by the law of the field"
+
     def optimum(self, input_steps: int) -> Optimum:
         """The best possible forecast from so many steps.
 
@@ -94,8 +99,7 @@ class Optimal(Baseline):
             f"{', '.join(f'{error:.3g}' for error in errors[:, channel])} {unit_text(variable.units)}".rstrip()
             for channel, variable in enumerate(self._source.variables)
         ]
-        kind = "the mean of all futures that fit the context, by the law of the field"
-        return f"{kind} ({optimum.about}); its expected RMSE by lead time: {'; '.join(told)}"
+        return f"{self.about} ({optimum.about}); its expected RMSE by lead time: {'; '.join(told)}"
 
     def _fit(self, record: Record) -> None:
         if not isinstance(record, SpanRecord):

@@ -21,6 +21,7 @@ from stkit.data.elsewhere import elsewhere
 from stkit.data.prepare import PreparedData, prepare
 from stkit.data.source import SequenceSource
 from stkit.errors import DataError
+from stkit.evaluate.baseline_set import fitted_baselines
 from stkit.evaluate.baselines import Baseline, Climatology
 from stkit.evaluate.cell_errors import CellErrors
 from stkit.evaluate.forecast_file import ForecastFile
@@ -82,7 +83,7 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     check_same_windows(run, data)
     forecaster = _on_test_grid(forecaster, data)
     metrics = make_metrics(recipe.evaluate.scores)
-    baselines: dict[str, Baseline] = {name: data.baseline(name) for name in recipe.evaluate.baselines}
+    baselines = fitted_baselines(recipe.evaluate.baselines, data)
     climatology = _climatology(data, baselines, metrics)
     fit_metrics(metrics, data, climatology)
     grid = data.tested.grid

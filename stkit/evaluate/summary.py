@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stkit.data.calendar import as_text, is_monthly
 from stkit.data.prepare import PreparedData
 from stkit.data.source import SequenceSource
-from stkit.evaluate.baselines import Baseline, Climatology
+from stkit.evaluate.baselines import Baseline
 from stkit.evaluate.ledger import Ledger
 from stkit.evaluate.optimal import Optimal
 from stkit.evaluate.scores import CurveScores, ScoreInfo, Scores, VariableScores, finite, skill_horizon
@@ -22,12 +22,6 @@ SQUARED = "mse"
 """The score that skill and verdict are made from."""
 
 _A_DAY = np.timedelta64(1, "D")
-
-_CLIMATOLOGIES = {
-    "month": "the mean of the training part for each calendar month",
-    "day_of_year": "the training part's smooth yearly course",
-    "mean": "the mean of the training part",
-}
 
 
 def summarise(
@@ -155,12 +149,7 @@ def _words(baseline: Baseline, data: PreparedData) -> str:
     if isinstance(baseline, Optimal):
         starts = [data.test.start(index) for index in range(len(data.test))]
         return baseline.words(starts, data.config.input_steps, data.config.horizon)
-    kind = _CLIMATOLOGIES[baseline.normal.kind] if isinstance(baseline, Climatology) else ""
-    return {
-        "persistence": "the last known frame stays",
-        "climatology": kind,
-        "damped_anomaly": f"the last departure from climatology, damped as the training part says; climatology: {kind}",
-    }[baseline.name]
+    return baseline.about
 
 
 def _span(data: PreparedData) -> str:

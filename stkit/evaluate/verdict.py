@@ -12,7 +12,7 @@ FEWEST_INDEPENDENT_WINDOWS = 5
 
 _SAME = 1e-3
 """Errors that differ by less than this share are called the same."""
-_NAMES = {"damped_anomaly": "damped anomaly", "optimal": "best possible"}
+_NAMES = {"optimal": "best possible", "eof_linear": "EOF-linear", "sprog": "S-PROG"}
 
 
 def verdict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -62,6 +62,18 @@ class MetricConfig(ComponentConfig):
         """The scores that an entry of ``evaluate.metrics`` stands for: each by a name that says its options
         (``csi_1``), with a configuration of its own that has one value for each option."""
         return {self.name: self}
+
+    def problems(self, variables: Sequence[str]) -> Iterable[str]:
+        """Why it does not fit data with these variables, each as one sentence; called before training."""
+        return ()
+
+
+class BaselineConfig(ComponentConfig):
+    """Configuration of a baseline."""
+
+    def problems(self, dataset: ComponentConfig) -> Iterable[str]:
+        """Why it does not fit a recipe's data set, each as one sentence; the data are not opened for it."""
+        return ()
 
 
 class CellConfig(ComponentConfig):

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import pluggy
 
 from stkit.plugin.specs import (
+    BaselineSpec,
     CallbackSpec,
     CellSpec,
     CheckSpec,
@@ -138,6 +139,26 @@ class Hooks:
                 )
 
         In a recipe: ``evaluate: {metrics: [{name: gss, threshold: 1.0}]}``.
+        """
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def stkit_baselines(self) -> Iterable[BaselineSpec]:
+        """Yield forecasts that need no model. They are fitted on the training part, and stand beside the model.
+
+        Example::
+
+            from stkit.api import BaselineSpec, hookimpl
+
+            @hookimpl
+            def stkit_baselines():
+                yield BaselineSpec(
+                    name="last_year",
+                    target="stkit_mine.last_year:LastYear",  # a stkit.evaluate.baselines.Baseline
+                    config="stkit_mine.config:LastYearConfig",  # a stkit.api.BaselineConfig
+                )
+
+        In a recipe: ``evaluate: {baselines: [persistence, last_year]}``.
         """
         raise AssertionError("a specification is never called")
 

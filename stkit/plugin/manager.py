@@ -43,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "modules": Kind("module", kinds.ModuleSpec),
     "losses": Kind("loss", kinds.LossSpec),
     "metrics": Kind("metric", kinds.MetricSpec),
+    "baselines": Kind("baseline", kinds.BaselineSpec),
     "datasets": Kind("dataset", kinds.DatasetSpec),
     "callbacks": Kind("callback", kinds.CallbackSpec),
     "exporters": Kind("exporter", kinds.ExporterSpec),

@@ -100,6 +100,11 @@ class MetricSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineSpec(Spec):
+    """A forecast that needs no model, for models to be compared with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec(Spec):
     """A source of fields."""
 

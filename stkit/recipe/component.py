@@ -13,7 +13,7 @@ from stkit.errors import PluginError, UsageError
 from stkit.plugin.config import ComponentConfig
 from stkit.plugin.manager import KINDS, PluginManager, plugins
 
-ComponentKind = Literal["cells", "modules", "losses", "metrics", "datasets", "callbacks", "exporters"]
+ComponentKind = Literal["cells", "modules", "losses", "metrics", "baselines", "datasets", "callbacks", "exporters"]
 
 
 @dataclass(frozen=True, slots=True)

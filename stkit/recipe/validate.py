@@ -41,7 +41,7 @@ def check_sense(loaded: LoadedRecipe) -> None:
         _nonstationary(recipe),
         _train(recipe),
         training_problems(recipe),
-        _metrics(recipe),
+        _evaluate(recipe),
     )
     refuse(loaded.problem(path, message) for found in checks for path, message in found)
 
@@ -97,23 +97,20 @@ def _train(recipe: Recipe) -> Found:
         yield (*at, "accumulate"), f"is more than the {train.batch_size} windows of a batch"
 
 
-def _metrics(recipe: Recipe) -> Found:
+def _evaluate(recipe: Recipe) -> Found:
     seen: set[str] = set()
     for place, entry in enumerate(recipe.evaluate.metrics):
         path: Path = ("evaluate", "metrics", place)
         names = entry.scores()
         yield from ((path, f"{name!r} is named twice") for name in names if name in seen)
         seen.update(names)
-    baselines = recipe.evaluate.baselines
-    if len(set(baselines)) < len(baselines):
-        yield ("evaluate", "baselines"), "a baseline is named twice"
-    dataset = recipe.data.dataset
-    if "optimal" in baselines and not getattr(dataset, "optimum_known", False):
-        message = (
-            "'optimal' is the best possible forecast by the law of the field, and nobody knows that of "
-            f"{dataset.name!r}: leave it out, or take a field that is made by a law, such as synthetic_field"
-        )
-        yield ("evaluate", "baselines", baselines.index("optimal")), message
+    named: set[str] = set()
+    for place, baseline in enumerate(recipe.evaluate.baselines or ()):
+        at: Path = ("evaluate", "baselines", place)
+        if baseline.name in named:
+            yield at, f"{baseline.name!r} is named twice"
+        named.add(baseline.name)
+        yield from ((at, sentence) for sentence in baseline.problems(recipe.data.dataset))
 
 
 def _roles(recipe: Recipe) -> Found:

@@ -134,13 +134,13 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator) -> Training:
         DataError, RecipeError, UsageError: something in the recipe does not fit.
     """
     from stkit.data.prepare import prepare
+    from stkit.evaluate.checks import check_evaluation
     from stkit.stacks.build import build_forecaster
 
     recipe = loaded.recipe
     rank, world = accelerator.process_index, accelerator.num_processes
     data = prepare(recipe.data, recipe.seed)
-    for name in recipe.evaluate.baselines:
-        data.check_baseline(name)
+    check_evaluation(recipe.evaluate, data)
     stream = data.stream(recipe.seed, recipe.train.batch_size, rank, world)
     share = recipe.train.batch_size // world
     seed_everything(recipe.seed)

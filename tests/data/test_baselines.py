@@ -14,7 +14,7 @@ from stkit.data.packaged.fields import NavyWind, OstiaSst
 from stkit.data.prepare import from_source
 from stkit.data.record import SequencesRecord, SpanRecord
 from stkit.errors import DataError
-from stkit.evaluate.baselines import BASELINES, Climatology, DampedAnomaly, Persistence, latest, make_baseline
+from stkit.evaluate.baselines import DEPARTURES, Climatology, DampedAnomaly, Persistence, latest, make_baseline
 from tests.data.fields import config, months, seasonal, seeds, source, with_land
 
 
@@ -35,7 +35,7 @@ def test_the_bars_of_the_packaged_sea_surface_temperature() -> None:
     train = SpanRecord(sst, 0, 38)
 
     def scores(name: str) -> list[float]:
-        baseline = BASELINES[name]().fit(train)
+        baseline = DEPARTURES[name]().fit(train)
         return rmse_by_lead(baseline.forecast(fields[:, :6], times[:, :6], times[:, 6:]), fields[:, 6:])
 
     assert scores("climatology") == pytest.approx([1.00, 1.00, 0.99], abs=0.01)
@@ -59,7 +59,7 @@ def test_the_bars_of_the_packaged_wind() -> None:
         """Of the forecasts for each of the 24 months that start ``lead`` months before it."""
         last = np.arange(108, 132) - lead
         ahead = wind.times[last[:, None] + np.arange(1, lead + 1)]
-        forecast = BASELINES[name]().fit(train).forecast(fields[last, None], wind.times[last, None], ahead)[:, -1]
+        forecast = DEPARTURES[name]().fit(train).forecast(fields[last, None], wind.times[last, None], ahead)[:, -1]
         error = (forecast - fields[108:]).square().mean((0, 1)) * weight
         return float((error.sum() / (weight.sum() * 144)).sqrt())
 
@@ -143,10 +143,10 @@ def test_sequences_are_not_joined() -> None:
     assert torch.equal(short.slope[4], short.slope[3]), "no pair is 4 apart in sequences of 4"
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", DEPARTURES)
 def test_a_batch_is_its_windows_and_a_box_is_a_part(name: str) -> None:
     fields, times = with_land(seasonal(60, channels=2)), months(60)
-    baseline = BASELINES[name]().fit(fields, times)
+    baseline = DEPARTURES[name]().fit(fields, times)
     batch, when = windows(torch.from_numpy(fields), times, range(6), 7)
     batch, when = batch.view(2, 3, 7, 2, 4, 5), when.reshape(2, 3, 7)
     whole = baseline.forecast(batch[:, :, :4], when[..., :4], when[..., 4:])
@@ -161,11 +161,11 @@ def test_a_batch_is_its_windows_and_a_box_is_a_part(name: str) -> None:
     assert whole[..., 1:3, :].isfinite().all()
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", DEPARTURES)
 def test_back_from_its_state(name: str) -> None:
     fields, times = with_land(seasonal(60)), months(60)
-    baseline = BASELINES[name]().fit(fields, times)
-    again = BASELINES[name].from_state(baseline.settings(), baseline.state())
+    baseline = DEPARTURES[name]().fit(fields, times)
+    again = DEPARTURES[name].from_state(baseline.settings(), baseline.state())
     context = torch.from_numpy(fields[:5])
     one, other = (each.forecast(context, times[:5], times[5:9]) for each in (baseline, again))
     torch.testing.assert_close(one, other, equal_nan=True, rtol=0, atol=0)

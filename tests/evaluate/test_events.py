@@ -8,15 +8,17 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stkit.data.prepare import from_source
 from stkit.data.record import Record
 from stkit.data.source import Grid, Variable
 from stkit.errors import DataError
+from stkit.evaluate.checks import check_evaluation
 from stkit.evaluate.climatology import Climatology
 from stkit.evaluate.event import local_percentile
 from stkit.evaluate.metric import Comparison, Metric, Training, area_weights
 from stkit.evaluate.metric_set import make_metrics
 from stkit.recipe.sections.evaluate import EvaluateConfig
-from tests.data.fields import months, seasonal, with_land
+from tests.data.fields import config, months, seasonal, source, with_land
 
 ENTRIES = [
     {"name": "csi", "threshold": 1.0},
@@ -236,5 +238,9 @@ def test_a_score_of_one_variable_says_nothing_of_the_others() -> None:
     found = value(one, rain(1))
     assert np.isnan(found[:, 0]).all()
     assert np.isfinite(found[:, 1]).all()
-    with pytest.raises(DataError, match="is for the variable 'rain'; the data have sst"):
-        one.fit(training(seasonal(24), months(24)))
+
+
+def test_a_variable_that_is_not_there_is_told_before_training() -> None:
+    chosen = EvaluateConfig.model_validate({"metrics": [{"name": "csi", "threshold": 1, "variable": "rain"}]})
+    with pytest.raises(DataError, match=r"evaluate\.metrics: csi is for the variable 'rain'; the data have v0"):
+        check_evaluation(chosen, from_source(config(), source(), 0))

@@ -136,7 +136,7 @@ def test_other_data_refuse_it_with_the_reason(tmp_path: Path) -> None:
         load("predrnn-sst", ["evaluate.baselines=[persistence,optimal]"])
     (problem,) = caught.value.problems
     assert problem.path == ("evaluate", "baselines", 1)
-    assert load("synthetic").recipe.evaluate.baselines[-1] == "optimal"
+    assert [one.name for one in load("synthetic").recipe.evaluate.baselines or ()][-1] == "optimal"
     measured = Optimal().fit(SpanRecord(ArraySource(np.zeros((9, 1, 2, 2), np.float32)), 0, 9))
     with pytest.raises(DataError, match="nobody knows that of 'array'"):
         measured.forecast(torch.zeros(3, 1, 2, 2), None, 2)

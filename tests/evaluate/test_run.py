@@ -94,7 +94,7 @@ def test_what_is_written_down(trained: RunDirectory) -> None:
     assert scores.windows_hash == trained.read_record()["windows_hash"]
     assert scores.lead_steps == (1, 2)
     assert scores.lead_unit == "month"
-    assert list(scores.forecasts) == ["model", "persistence", "climatology", "damped_anomaly"]
+    assert list(scores.forecasts) == ["model", "persistence", "climatology", "damped_anomaly", "eof_linear"]
     assert list(scores.metrics) == ["rmse", "mae", "bias", "acc_centred", "acc_uncentred", "mse_per_frame"]
     assert content["variables"]["sst"]["units"] == "degC"
     assert content["data"]["licence"] == "made up for a test"

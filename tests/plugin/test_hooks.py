@@ -61,6 +61,10 @@ def test_stkit_metrics(site: FakeSite) -> None:
     assert check_example(site, "stkit_metrics") == ["gss"]
 
 
+def test_stkit_baselines(site: FakeSite) -> None:
+    assert check_example(site, "stkit_baselines") == ["last_year"]
+
+
 def test_stkit_datasets(site: FakeSite) -> None:
     assert check_example(site, "stkit_datasets") == ["my_radar"]
 

@@ -55,7 +55,7 @@ SENSE = {
     "evaluate.metrics=[{name: csi, threshold: [1, 5]}, {name: csi, threshold: 5}]": "evaluate.metrics.1: 'csi_5' is "
     "named twice",
     "evaluate.metrics=[{name: fss, threshold: [1, p90], scale: [1, 9]}, {name: max_csi, threshold: 1, pool: 4}]": None,
-    "evaluate.baselines=[climatology, climatology]": "evaluate.baselines: a baseline is named twice",
+    "evaluate.baselines=[climatology, climatology]": "evaluate.baselines.1: 'climatology' is named twice",
 }
 
 

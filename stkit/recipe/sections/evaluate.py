@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from stkit.plugin.config import Config, MetricConfig
+from stkit.plugin.config import BaselineConfig, Config, MetricConfig
 from stkit.recipe.component import Component
 
 MetricChoice = Annotated[MetricConfig, Component("metrics", base=MetricConfig, bare=True)]
+BaselineChoice = Annotated[BaselineConfig, Component("baselines", base=BaselineConfig, bare=True)]
 
 _METRICS: Any = ("rmse", "mae", "bias", "acc_centred")
 
@@ -19,13 +20,10 @@ class EvaluateConfig(Config):
 
     metrics: tuple[MetricChoice, ...] = _METRICS
     """Scores, each by name or with its options: ``{name: csi, threshold: [1, 5]}``."""
-    baselines: tuple[Literal["persistence", "climatology", "damped_anomaly", "optimal"], ...] = (
-        "persistence",
-        "climatology",
-        "damped_anomaly",
-    )
-    """Always shown beside the model. ``optimal`` is the best possible forecast, for a field whose law is known
-    (``synthetic_field``)."""
+    baselines: tuple[BaselineChoice, ...] | None = None
+    """Always shown beside the model, each by name or with its options; null: those that fit the data. Where there is a
+    season: persistence, climatology, damped_anomaly and eof_linear; elsewhere: persistence, mean_frame, damped_anomaly,
+    eof_linear and extrapolation."""
     batch_size: int = Field(8, ge=1)
     """Windows forecast at a time."""
     maps: int = Field(1, ge=0)
