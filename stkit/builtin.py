@@ -168,6 +168,14 @@ def stkit_metrics() -> Iterator[MetricSpec]:
             "absolute error, sum of a frame (Moving MNIST)",
         ),
         ("ssim_range1", "image_metrics:StructuralSimilarity", "Fixed", "structural similarity for a data range of 1"),
+        ("ssim_uint8", "image_metrics:StructuralSimilarityUint8", "Fixed", "structural similarity of 8-bit images"),
+        ("ssim_float2", "image_metrics:StructuralSimilarityFloat2", "Fixed", "structural similarity, range 2 (MIM)"),
+        ("variance_ratio", "spectrum:VarianceRatio", "Fixed", "variance of the forecast over that of the truth"),
+        ("effective_resolution", "spectrum:EffectiveResolution", "Fixed", "smallest scale with half the true power"),
+        ("crps", "ensemble:ContinuousRankedProbabilityScore", "Fixed", "fair CRPS of an ensemble; of one forecast MAE"),
+        ("spread_skill", "ensemble:SpreadSkill", "Fixed", "spread of an ensemble over the error of its mean"),
+        ("rank_histogram", "ensemble:RankHistogram", "Fixed", "where the truth lies among the members"),
+        ("reliability", "ensemble:Reliability", "Threshold", "how often an event comes that has a probability"),
         ("psnr_range1", "image_metrics:PeakSignalToNoise", "Fixed", "peak signal-to-noise ratio for a data range of 1"),
     ):
         yield MetricSpec(

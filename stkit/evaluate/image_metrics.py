@@ -68,6 +68,44 @@ class StructuralSimilarity(_ImageScore):
         return result.reshape(len(forecast))
 
 
+class _UniformSimilarity(_ImageScore):
+    """Structural similarity with the square window of scikit-image, 7 x 7 cells, all of one weight."""
+
+    unit = "1"
+    smallest_side = 7
+    data_range: float
+
+    def of_frames(self, forecast: Tensor, truth: Tensor) -> Tensor:
+        """Similarity of each frame, ``N``, from ``N 1 H W``."""
+        return _uniform_similarity(forecast.double(), truth.double(), self.data_range)
+
+
+class StructuralSimilarityUint8(_UniformSimilarity):
+    """As PredRNN and PredRNN++ computed it: both images clipped to [0, 1] and cut to whole numbers of 255."""
+
+    label = "SSIM (uint8)"
+    convention = (
+        "structural similarity of 8-bit images, as the PredRNN authors have it: both clipped to [0, 1], times 255, "
+        "cut to whole numbers; uniform window 7 x 7, mean over frames; only for values in [0, 1] without missing cells"
+    )
+    data_range = 255.0
+
+    def of_frames(self, forecast: Tensor, truth: Tensor) -> Tensor:
+        """Similarity of each frame, ``N``, from ``N 1 H W``."""
+        return super().of_frames(*((image.clamp(0, 1) * 255).floor() for image in (forecast, truth)))
+
+
+class StructuralSimilarityFloat2(_UniformSimilarity):
+    """As MIM computed it: scikit-image took numbers of floating point to have a range of 2, which flatters."""
+
+    label = "SSIM (range 2)"
+    convention = (
+        "structural similarity for a data range of 2, which older versions of scikit-image assumed and MIM's tables "
+        "have; it flatters; uniform window 7 x 7, mean over frames; only for values in [0, 1] without missing cells"
+    )
+    data_range = 2.0
+
+
 class PeakSignalToNoise(_ImageScore):
     """Peak signal-to-noise ratio. A perfect frame has an infinite one."""
 
@@ -83,6 +121,23 @@ class PeakSignalToNoise(_ImageScore):
         from torchmetrics.functional.image import peak_signal_noise_ratio
 
         return peak_signal_noise_ratio(forecast, truth, data_range=1.0, reduction="none", dim=(1, 2, 3))
+
+
+def _uniform_similarity(one: Tensor, other: Tensor, data_range: float, side: int = 7) -> Tensor:
+    """Wang et al. (2004) with a uniform window and sample covariances, mean over the windows that lie in the image."""
+
+    def mean(image: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(image, side, stride=1)
+
+    sample = side**2 / (side**2 - 1)
+    first, second = mean(one), mean(other)
+    variance = sample * (mean(one * one) - first * first)
+    others = sample * (mean(other * other) - second * second)
+    covariance = sample * (mean(one * other) - first * second)
+    small, smaller = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    top = (2 * first * second + small) * (2 * covariance + smaller)
+    bottom = (first * first + second * second + small) * (variance + others + smaller)
+    return (top / bottom).mean((1, 2, 3))
 
 
 def _complete(comparison: Comparison) -> NDArray[np.bool_]:

@@ -41,6 +41,6 @@ def fit_metrics(metrics: Mapping[str, Metric], data: PreparedData, climatology: 
         DataError: the data do not suffice for a score, or it is for a variable that they do not have.
     """
     normal = None if climatology is None else climatology.normal
-    training = Training(data.record, data.source.variables, data.source.grid, normal)
+    training = Training(data.record, data.tested.variables, data.tested.grid, normal)
     for metric in metrics.values():
         metric.fit(training)

@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stkit.evaluate.correlation import CentredAnomalyCorrelation, UncentredAnomalyCorrelation
-from stkit.evaluate.image_metrics import PeakSignalToNoise, StructuralSimilarity
+from stkit.evaluate.image_metrics import (
+    PeakSignalToNoise,
+    StructuralSimilarity,
+    StructuralSimilarityFloat2,
+    StructuralSimilarityUint8,
+)
 from stkit.evaluate.metric import Comparison, Metric, area_weights
 from stkit.evaluate.metrics import (
     AbsoluteErrorPerFrame,
@@ -34,7 +39,7 @@ CELL_SCORES = [
     CentredAnomalyCorrelation,
     UncentredAnomalyCorrelation,
 ]
-IMAGE_SCORES = [StructuralSimilarity, PeakSignalToNoise]
+IMAGE_SCORES = [StructuralSimilarity, StructuralSimilarityUint8, StructuralSimilarityFloat2, PeakSignalToNoise]
 DIMS = ("window", "lead", "variable", "lat", "lon")
 
 
@@ -152,6 +157,21 @@ def test_image_scores_equal_torchmetrics() -> None:
         # computed in float32, of numbers of the size of one
         np.testing.assert_allclose(value(StructuralSimilarity(), data)[lead, 0], float(similarity), rtol=0, atol=1e-6)
         np.testing.assert_allclose(value(PeakSignalToNoise(), data)[lead, 0], float(ratio), rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", [StructuralSimilarityUint8, StructuralSimilarityFloat2])
+def test_the_similarities_of_the_tables_equal_scikit_image(metric: type[Metric]) -> None:
+    from skimage.metrics import structural_similarity
+
+    data = images(5)
+    found = value(metric(), data)
+    for lead in range(2):
+        pairs = zip(data.forecast[:, lead, 0], data.truth[:, lead, 0], strict=True)
+        if metric is StructuralSimilarityUint8:
+            expected = [structural_similarity(*(np.uint8(np.float32(image) * 255) for image in pair)) for pair in pairs]
+        else:
+            expected = [structural_similarity(*pair, data_range=2.0) for pair in pairs]
+        np.testing.assert_allclose(found[lead, 0], np.mean(expected), rtol=1e-5)
 
 
 def test_image_scores_are_undefined_where_a_cell_is_missing_or_out_of_range() -> None:
