@@ -14,7 +14,7 @@ from stkit.data import cf
 from stkit.data.calendar import Times
 from stkit.data.clips import Clip, ClipRecord, ClipSequences
 from stkit.data.frames_config import ArraysConfig
-from stkit.data.source import Fields, Variable
+from stkit.data.source import Fields, Variable, without_fill
 from stkit.errors import DataError
 
 _ORDER = "NTCHW"
@@ -70,8 +70,7 @@ class ArrayClip(Clip):
         fields = ordered.reshape(stop - start, *self.shape).astype(np.float32)
         for missing in self.config.missing_values:
             fields[fields == np.float32(missing)] = np.nan
-        fields[~np.isfinite(fields)] = np.nan
-        return fields * np.float32(self.config.scale)
+        return without_fill(fields, self.name) * np.float32(self.config.scale)
 
 
 _LOADED: dict[tuple[Path, str | None, int], NDArray[np.generic]] = {}

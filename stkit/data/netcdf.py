@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stkit.data.calendar import Times, as_text, check_times
 from stkit.data.netcdf_config import NetcdfConfig
 from stkit.data.netcdf_file import FilePart, examine, find_files, one_line, open_file
-from stkit.data.source import Fields, FieldSource, masked
+from stkit.data.source import Fields, FieldSource, masked, without_fill
 from stkit.errors import DataError
 
 _MOST_OPEN_FILES = 32
@@ -127,8 +127,7 @@ class NetcdfSource(FieldSource):
                 out[into, index] = _values(dataset[channel.source].isel(channel.where), part, steps, channel.source)
         for value in self.config.missing_values:
             out[out == np.float32(value)] = np.nan
-        out[~np.isfinite(out)] = np.nan
-        return out
+        return without_fill(out, self.name)
 
     def _in_files(self, start: int, stop: int) -> Iterator[tuple[FilePart, Any, slice, slice]]:
         """The files with these steps: each open, with the steps inside it and where they belong in what is read."""

@@ -139,8 +139,8 @@ def examine(dataset: Any, path: Path | str, config: NetcdfConfig) -> FilePart:
         grid=Grid(
             array.sizes[dims[1]],
             array.sizes[dims[2]],
-            _axis("y", array, dims[1]),
-            _axis("x", array, dims[2]),
+            _axis("y", array, dims[1], path),
+            _axis("x", array, dims[2], path),
             _grid_mapping(dataset, array),
         ),
         steps=array.sizes[dims[0]],
@@ -269,16 +269,22 @@ def _coordinate(array: Any, dim: str) -> str:
     return ", ".join(values if len(values) <= 8 else [*values[:4], "...", *values[-2:]])
 
 
-def _axis(role: cf.Role, array: Any, dim: str) -> Axis:
+def _axis(role: cf.Role, array: Any, dim: str, path: Path | str) -> Axis:
     if dim not in array.coords or array[dim].values.dtype.kind not in "fiu":
         return Axis(dim)
     coordinate = array[dim]
-    return Axis(
-        name=dim,
-        values=np.asarray(coordinate.values, dtype=np.float64),
-        units=str(coordinate.attrs.get("units", "")),
-        standard_name=cf.standard_name(role, dim, coordinate.attrs),
-    )
+    standard_name = cf.standard_name(role, dim, coordinate.attrs)
+    values = np.asarray(coordinate.values, dtype=np.float64)
+    if standard_name == "longitude":  # 179 is followed by -180 in some files
+        values = np.unwrap(values, period=360.0)
+    steps = np.diff(values)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        at = int(np.flatnonzero(np.sign(steps) != np.sign(steps[0]) if steps[0] else steps == 0)[0])
+        raise DataError(
+            f"{path}: {dim!r} neither rises nor falls throughout: {values[at]:g} (number {at}, from 0) is followed by "
+            f"{values[at + 1]:g}; sort the file by it"
+        )
+    return Axis(name=dim, values=values, units=str(coordinate.attrs.get("units", "")), standard_name=standard_name)
 
 
 def _block_steps(array: Any, time: str) -> int:

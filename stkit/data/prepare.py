@@ -171,13 +171,8 @@ def _from_record(config: DataConfig, whole: FieldSource, tested: FieldSource | N
     forcing = select_fields(whole, roles.forcing, is_masked=False) if roles.forcing else None
     spans = split(config.split, source.steps, source.times)
     record = SpanRecord(source, *spans["train"])
-    known: KnownFields | None = None
-    if roles.forcing or roles.static:
-        static = _static(whole, roles.static, spans["train"])
-        given = None if forcing is None else SpanRecord(forcing, *spans["train"])
-        known = fit_known_fields(
-            config.transforms, given, _named(whole, roles.forcing), static, _named(whole, roles.static)
-        )
+    given = None if forcing is None else SpanRecord(forcing, *spans["train"])
+    known = _known_fields(config, roles, whole, given, _static(whole, roles.static, spans["train"]))
     pipeline = Pipeline.fit(
         config, record, source.variables, source.grid, source.mask, source.typical_step, len(roles.target), known
     )
@@ -219,13 +214,9 @@ def _from_sequences(config: DataConfig, whole: SequenceSource, seed: int) -> Pre
     forcing = select_sequences(whole, roles.forcing) if roles.forcing else None
     number = min(_FITTED_SEQUENCES, source.count("train") or _FITTED_SEQUENCES)
     record = SequencesRecord(source, number, frames, seed)
-    known: KnownFields | None = None
-    if roles.forcing or roles.static:
-        static = whole.sequence("train", 0, 1, seed)[0, list(roles.static)]
-        given = None if forcing is None else SequencesRecord(forcing, number, frames, seed)
-        known = fit_known_fields(
-            config.transforms, given, _named(whole, roles.forcing), static, _named(whole, roles.static)
-        )
+    given = None if forcing is None else SequencesRecord(forcing, number, frames, seed)
+    static = whole.sequence("train", 0, 1, seed)[0, list(roles.static)]
+    known = _known_fields(config, roles, whole, given, static)
     pipeline = Pipeline.fit(
         config, record, source.variables, source.grid, targets=len(roles.target), known_fields=known
     )

@@ -24,6 +24,7 @@ Fields = NDArray[np.float32]
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
+_FILL = 1e15
 _PIECE_BYTES = 16 * 2**20
 
 
@@ -54,7 +55,10 @@ class Axis:
             return False
         spacing = np.abs(np.diff(self.values)).min(initial=np.inf)
         tolerance = 0.01 * float(spacing) if np.isfinite(spacing) else 1e-6
-        return bool(np.abs(self.values - other.values).max() <= tolerance)
+        apart = self.values - other.values
+        if self.standard_name == other.standard_name == "longitude":  # 350 and -10 are one place
+            apart = apart - 360.0 * np.round(apart.mean() / 360.0)
+        return bool(np.abs(apart).max() <= tolerance)
 
 
 class GridMapping(NamedTuple):
@@ -197,6 +201,24 @@ class FieldSource(ABC):
             length = max(1, length // block) * block
         edges = [start, *range((start // length + 1) * length, stop, length), stop]
         return list(itertools.pairwise(edges)) if start < stop else []
+
+
+def without_fill(fields: Fields, where: str) -> Fields:
+    """The fields with NaN where a value is not finite.
+
+    Raises:
+        DataError: if there are values of a size that no field has and that fill values have (1e20, 9.97e36).
+    """
+    odd = ~(np.abs(fields) < _FILL)
+    found = fields[odd]
+    finite = found[np.isfinite(found)]
+    if finite.size:
+        raise DataError(
+            f"{where}: holds {finite[0]:g}, which looks like a fill value that the file does not declare; say "
+            f"missing_values: [{float(finite[0])!r}] if it is one"
+        )
+    fields[odd] = np.nan
+    return fields
 
 
 def masked(fields: Fields, mask: NDArray[np.bool_] | None) -> Fields:

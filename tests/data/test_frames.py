@@ -22,7 +22,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (12, 6, 8), dtype=np.uint8)
 
 
 def opened(**values: Any) -> Any:
-    return open_source(config(dataset=values))
+    return open_source(config(dataset=values).dataset)
 
 
 def refused(message: str, **values: Any) -> None:

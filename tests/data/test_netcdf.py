@@ -268,7 +268,52 @@ def test_one_file_without_times(tmp_path: Path) -> None:
     refused(str(tmp_path / "y*.nc"), r"y1\.nc: has no times, but .*y0\.nc has")
 
 
+def test_longitudes_of_either_convention(tmp_path: Path) -> None:
+    """0 to 360 and -180 to 180 name the same cells, in one file after another and within one file."""
+    east, west = np.arange(6) * 10.0 + 340, np.arange(6) * 10.0 - 20
+    times = months(24)
+    for name, longitude, when in (
+        ("a", east, times[:12]),
+        ("b", west, times[12:]),
+        ("c", (west + 360) % 360, times[:12]),
+    ):
+        write(
+            tmp_path, dataset(fields(12), when).assign_coords(lon=("lon", longitude, {"units": "degrees_east"})), name
+        )
+    assert opened((str(tmp_path / "a"), str(tmp_path / "b"))).steps == 24
+    wrapped = opened(str(tmp_path / "c")).longitude
+    assert wrapped is not None
+    np.testing.assert_allclose(np.diff(wrapped), 10)
+    shifted = dataset(fields(12), times[12:]).assign_coords(lon=("lon", west + 10, {"units": "degrees_east"}))
+    refused((str(tmp_path / "a"), write(tmp_path, shifted, "d")), "lon from -10 to 40 instead of 340 to 390")
+
+
+def test_rows_that_fall(tmp_path: Path) -> None:
+    falling = dataset(fields(), months(12)).isel(lat=slice(None, None, -1))
+    record = opened(write(tmp_path, falling))
+    assert record.latitude is not None
+    assert record.latitude[0] > record.latitude[-1]
+    np.testing.assert_array_equal(record.read(0, 12)[:, 0], fields()[:, ::-1])
+
+
 # what is refused
+
+
+@pytest.mark.parametrize("order", [[0, 1, 3, 2], [0, 1, 1, 2], [2, 2, 1, 0]])
+def test_rows_in_no_order(tmp_path: Path, order: list[int]) -> None:
+    path = write(tmp_path, dataset(fields(), months(12)).isel(lat=order))
+    refused(path, "'lat' neither rises nor falls throughout: .* sort the file by it")
+
+
+@pytest.mark.parametrize("fill", [1e20, -9.96921e36])
+def test_fill_values_that_the_file_does_not_declare(tmp_path: Path, fill: float) -> None:
+    values = fields()
+    values[2, 1, 3] = fill
+    path = write(tmp_path, dataset(values, months(12)))
+    record = opened(path, memory_mb=0)
+    with pytest.raises(DataError, match=r"looks like a fill value that the file does not declare; say missing_values"):
+        record.read(0, 12)
+    assert np.isnan(opened(path, missing_values=[fill]).read(2, 3)[0, 0, 1, 3])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ READERS = (
 
 
 def opened(name: str, path: Path, **values: Any) -> Any:
-    return open_source(config(dataset={"name": name, "path": str(path), **values}))
+    return open_source(config(dataset={"name": name, "path": str(path), **values}).dataset)
 
 
 def refused(message: str, name: str, path: Path, **values: Any) -> None:
@@ -83,10 +83,10 @@ def test_the_published_moving_mnist(tmp_path: Path) -> None:
     made = prepare(config(dataset={"name": "moving_mnist", "test_sequences": 7}), 0)
     assert made.windows_hash != data.windows_hash
     with pytest.raises(DataError, match=r"no such file\. Had from www\.cs\.toronto\.edu"):
-        open_source(config(dataset={"name": "moving_mnist", "test_file": str(tmp_path / "none.npy")}))
+        open_source(config(dataset={"name": "moving_mnist", "test_file": str(tmp_path / "none.npy")}).dataset)
     np.save(tmp_path / "other.npy", array[:, :, :32])
     with pytest.raises(DataError, match="expected frames x sequences x 64 x 64, got"):
-        open_source(config(dataset={"name": "moving_mnist", "test_file": str(tmp_path / "other.npy")}))
+        open_source(config(dataset={"name": "moving_mnist", "test_file": str(tmp_path / "other.npy")}).dataset)
 
 
 # people

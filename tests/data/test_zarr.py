@@ -64,7 +64,7 @@ def test_stores_follow_each_other(tmp_path: Path) -> None:
 def test_windows_of_a_recipe(tmp_path: Path) -> None:
     path = store(tmp_path / "sst.zarr", dataset(field(steps=60), months(60)), 2, True)
     chosen = config(dataset={"name": "zarr", "path": path, "memory_mb": 0})
-    assert isinstance(open_source(chosen), ZarrSource)
+    assert isinstance(open_source(chosen.dataset), ZarrSource)
     batches = list(prepare(chosen, 0).stream(0, 4).batches(0, 2, workers=1))
     expected = prepare(chosen, 0).stream(0, 4).batch(1)
     np.testing.assert_array_equal(batches[1]["frames"], expected["frames"])
