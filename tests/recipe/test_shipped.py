@@ -22,9 +22,10 @@ BASES = ["convlstm", "e3d-lstm", "mim", "mim-star", "predrnn", "predrnnpp"]
 DATA = ["sst", "wind", "mnist", "netcdf"]
 MODULES = ["attention", "nonstationary", "recall"]
 OVERLAYS = [*DATA, *MODULES, "reverse-sampling"]
+WHOLE = [name for name in NAMES if name not in (*OVERLAYS, "radar")]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in OVERLAYS])
+@pytest.mark.parametrize("name", WHOLE)
 def test_a_shipped_recipe_is_sound(name: str) -> None:
     assert load(name).recipe.summary
 
@@ -38,7 +39,7 @@ def test_a_shipped_overlay_is_sound_on_a_recipe_and_changes_something(name: str)
     assert len(caught.value.problems) == 1
 
 
-@pytest.mark.parametrize("base", [name for name in NAMES if name not in OVERLAYS])
+@pytest.mark.parametrize("base", WHOLE)
 def test_attention_and_recall_go_on_every_recipe(base: str) -> None:
     """Every layer whose cell has a hidden state gets the memory, every cell with the slot the transition."""
     model = load(f"{base}+recall+attention").recipe.model
@@ -64,6 +65,21 @@ def test_any_architecture_with_any_modules_on_any_data(base: str) -> None:
         assert [whole.model.name, whole.model.cell] == [alone.model.name, alone.model.cell]
         assert whole.train == alone.train
         assert whole.data == load(f"predrnn+{data}", ["data.departure_from=none"]).recipe.data
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_radar_goes_on_any_architecture(base: str) -> None:
+    """It changes the data, the loss and the scores; the rest of the training is that of the base recipe."""
+    alone, rain = load(base).recipe, load(f"{base}+radar").recipe
+    assert rain.train.loss.name == "balanced"
+    assert rain.train.steps == alone.train.steps
+    assert [rain.model.name, rain.model.cell, rain.model.layers] == [
+        alone.model.name,
+        alone.model.cell,
+        alone.model.layers,
+    ]
+    assert rain.data == load("predrnn+radar").recipe.data
+    assert next(iter(rain.evaluate.scores)) == "csi_1"
 
 
 def test_the_base_recipes_differ_in_their_model_alone() -> None:
