@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
@@ -18,7 +20,7 @@ from stkit.cli.output import json_option, print_json
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="NetCDF file to write; a name that ends in .zarr makes a Zarr store.",
+    help="NetCDF file to write; a name that ends in .zarr makes a Zarr store. With --stream: a folder.",
 )
 @click.option("--horizon", type=click.IntRange(min=1), metavar="N", help="Time steps to forecast. Default: as trained.")
 @click.option(
@@ -58,6 +60,31 @@ from stkit.cli.output import json_option, print_json
     "frames up to the first start.",
 )
 @click.option("--overwrite", is_flag=True, help="Write over FILE.")
+@click.option(
+    "--stream",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Follow frames that arrive as files in DIR, and forecast after each, until Ctrl-C.",
+)
+@click.option("--once", is_flag=True, help="With --stream: stop when what is there has been taken in.")
+@click.option(
+    "--poll", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Between two looks at DIR. Default: 10."
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long a file in DIR that cannot be read is waited for. Default: 60.",
+)
+@click.option(
+    "--max-gap",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Missing frames in a row that forecasts stand in for; after more the stream begins anew. Default: 1.",
+)
+@click.option("--fresh", is_flag=True, help="With --stream: forget what lies further back than the frames of training.")
+@click.option("--pattern", metavar="GLOB", help="Of the files in DIR. Default: *.nc.")
 @click.option("--device", metavar="DEVICE", help="Where to compute, such as cuda. Default: cpu.")
 @json_option
 def command(
@@ -73,6 +100,13 @@ def command(
     by_valid_time: bool,
     refit: bool,
     overwrite: bool,
+    folder: Path | None,
+    once: bool,
+    poll: float | None,
+    patience: float | None,
+    max_gap: int | None,
+    fresh: bool,
+    pattern: str | None,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -82,13 +116,41 @@ def command(
     data are read. No frame after a start is read. The horizon may be longer than the trained one, and the region
     another or a larger one where the run keeps nothing that belongs to cells.
 
+    With --stream frames are taken in as they arrive, the state is kept, and FILE is a folder that gets a forecast for
+    each frame; the same command goes on where it was stopped.
+
     \b
     Examples:
         stkit predict runs/demo sst.nc -o forecast.nc
         stkit predict runs/demo sst.nc -o forecast.nc --start 2010-06 --horizon 12
         stkit predict runs/demo sst.nc -o year.zarr --start 2009-01..2009-12
         stkit predict runs/seed-0 sst.nc -o ensemble.nc --member runs/seed-1 --member runs/seed-2 --lags 3 --statistics
+        stkit predict runs/radar --stream incoming -o nowcasts --horizon 12
     """
+    streaming = {
+        "once": once,
+        "poll": poll,
+        "patience": patience,
+        "max_gap": max_gap,
+        "fresh": fresh,
+        "pattern": pattern,
+    }
+    if folder is not None:
+        batch = {
+            "INPUT": source,
+            "--start": starts,
+            "--every": every != 1,
+            "--member": members,
+            "--lags": lags != 1,
+            "--statistics": statistics,
+            "--refit": refit,
+            "--overwrite": overwrite,
+        }
+        _refuse(batch, "is not for --stream")
+        given = {_FIELDS.get(name, name): value for name, value in streaming.items() if value is not None}
+        _stream(run, folder, out, {**given, "horizon": horizon, "by_valid_time": by_valid_time}, device, as_json)
+        return
+    _refuse({f"--{name.replace('_', '-')}": value for name, value in streaming.items()}, "is for --stream DIR")
     from stkit.evaluate.words import steps_text
     from stkit.predict.forecast import predict
 
@@ -115,4 +177,35 @@ def command(
     click.echo(
         f"{done.out}: {', '.join(done.variables)}, {steps_text(done.horizon, done.step)} from "
         f"{several}{done.starts[-1]}{until}{ensemble}"
+    )
+
+
+_FIELDS = {"poll": "poll_seconds", "patience": "patience_seconds"}
+"""Options whose field has a unit in its name."""
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    from stkit.errors import UsageError
+
+    for name, given in options.items():
+        if given is not None and given is not False and given != ():
+            raise UsageError(f"{name}: {why}")
+
+
+def _stream(run: Path, folder: Path, out: Path, options: Mapping[str, Any], device: str | None, as_json: bool) -> None:
+    import json
+
+    from stkit.predict.stream import Streamed, StreamOptions, follow
+
+    def told(one: Streamed) -> None:
+        click.echo(json.dumps(one.as_dict()) if as_json else f"{one.out}: from {one.start}")
+
+    done = follow(run, folder, out, StreamOptions(**options), device=device, told=told)
+    if as_json:
+        click.echo(json.dumps({"stream": done.as_dict()}))
+        return
+    click.echo(
+        f"{done.frames} frames taken in, {done.forecasts} forecasts, {done.refused} frames left out, "
+        f"{done.stood_in} stood in for, begun again {done.restarts} times; the same command goes on from here",
+        err=True,
     )
