@@ -91,7 +91,8 @@ class Arrivals:
             try:
                 fields = [source.read(step, step + 1) for step in range(source.steps)]
             except UsageError as error:
-                self._note(path, error)
+                if not self._note(path, error) and self.hold:
+                    return
                 continue
             self._unread.pop(path.name, None)
             for step, frame in enumerate(fields):
@@ -107,6 +108,7 @@ class Arrivals:
 
     def _readable(self) -> list[tuple[Path, FieldSource]]:
         found: list[tuple[Path, FieldSource]] = []
+        waited_for: list[str] = []
         for path in sorted(self.folder.glob(self.pattern)):
             if path.name in self.taken or path.name.startswith(".") or path.name.endswith(_UNFINISHED):
                 continue
@@ -116,20 +118,21 @@ class Arrivals:
             try:
                 found.append((path, open_input(path, self._forecaster)))
             except UsageError as error:
-                self._note(path, error)
-        waited_for = [name for name, seen in self._unread.items() if not seen.told]
+                if not self._note(path, error):
+                    waited_for.append(path.name)
         if self.hold and waited_for:
             found = [(path, source) for path, source in found if path.name < min(waited_for)]
         return sorted(found, key=_first_time)
 
-    def _note(self, path: Path, error: UsageError) -> None:
-        """It could not be read: wait while it changes, tell it when it has not for long."""
+    def _note(self, path: Path, error: UsageError) -> bool:
+        """It could not be read: wait while it changes, tell it when it has not for long. Returns whether it is told."""
         size, changed = _looks(path)
         seen = self._unread.get(path.name)
         if seen is None or (seen.size, seen.changed) != (size, changed):
             seen = self._unread[path.name] = _Seen(size, changed, time.monotonic(), str(error))
         if not seen.told and time.monotonic() - seen.since >= self.patience_seconds:
             _tell(seen)
+        return seen.told
 
 
 def _tell(seen: _Seen) -> None:

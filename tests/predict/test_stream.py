@@ -211,7 +211,9 @@ def test_a_file_that_is_still_written_is_waited_for(
         process.send_signal(signal.SIGTERM)
         told, warned = process.communicate(timeout=60)
     finally:
-        process.kill()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
     assert process.returncode == 0
     assert len(told.splitlines()) == 4
     assert "6 frames taken in, 4 forecasts, 0 frames left out" in warned
