@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from stkit.data.known_fields import KnownFields, fit_known_fields
 from stkit.data.pipeline import Pipeline
-from stkit.data.record import Record, SequencesRecord, SpanRecord
+from stkit.data.record import JoinedRecord, Record, SequencesRecord, SpanRecord
 from stkit.data.roles import Roles, roles_of, select_fields, select_sequences
 from stkit.data.source import PARTS, Fields, FieldSource, Part, SequenceSource, Variable
 from stkit.data.split import Span, describe, split
@@ -29,6 +29,15 @@ _OF_CELLS = ("climatology", "damped_anomaly", "eof_linear", "mean_frame", "optim
 """Baselines that belong to the cells they were fitted on."""
 
 
+class Fitted(NamedTuple):
+    """What an earlier training was fitted to, where another one goes on from it."""
+
+    pipeline: Pipeline
+    """It stays as it is."""
+    record: Record
+    """The training parts so far."""
+
+
 @dataclass(frozen=True)
 class PreparedData:
     """Three parts that share nothing, and the pipeline that was fitted on the first.
@@ -42,6 +51,7 @@ class PreparedData:
         test: windows for the scores; training never touches them.
         pipeline: fitted on the training part.
         split_summary: for each part its first and last step and its number of windows.
+        continued: whether the pipeline is that of an earlier training, whose parts the record begins with.
     """
 
     config: DataConfig
@@ -52,6 +62,7 @@ class PreparedData:
     test: Windows
     pipeline: Pipeline
     split_summary: dict[str, dict[str, Any]]
+    continued: bool = False
 
     @property
     def forecast_channels(self) -> int:
@@ -92,7 +103,7 @@ class PreparedData:
         name = config if isinstance(config, str) else config.name
         self.check_baseline(name)
         fitted = self.pipeline.departure
-        if fitted is not None and fitted.name == name:
+        if fitted is not None and fitted.name == name and not self.continued:
             return fitted
         return make_baseline(config, self.config).fit(self.record)
 
@@ -123,15 +134,20 @@ class PreparedData:
         return TrainStream(self.train, seed, global_batch, rank, world, self.config.crop)
 
 
-def prepare(config: DataConfig, seed: int) -> PreparedData:
+def prepare(config: DataConfig, seed: int, fitted: Fitted | None = None) -> PreparedData:
     """Open the data set that a recipe names, split it, fit the pipeline on the training part and cut windows.
+
+    Args:
+        config: the section.
+        seed: of the recipe.
+        fitted: of the training that this one goes on from, for a record; None: nothing has been fitted yet.
 
     Raises:
         UsageError: if the data set is not installed, its file or variable is missing, a part is too short, or anything
             else does not fit; mostly :class:`stkit.errors.DataError`.
     """
     tested = None if config.test_dataset is None else open_source(config.test_dataset)
-    return from_source(config, open_source(config.dataset), seed, tested)
+    return from_source(config, open_source(config.dataset), seed, tested, fitted)
 
 
 def from_source(
@@ -139,11 +155,12 @@ def from_source(
     source: FieldSource | SequenceSource,
     seed: int,
     tested: FieldSource | SequenceSource | None = None,
+    fitted: Fitted | None = None,
 ) -> PreparedData:
     """As :func:`prepare`, on data sets that are open already, such as an :class:`stkit.data.source.ArraySource`."""
     check_crop(config.crop, source.grid.shape)
     if isinstance(source, FieldSource) and (tested is None or isinstance(tested, FieldSource)):
-        return _from_record(config, source, tested)
+        return _from_record(config, source, tested, fitted)
     if isinstance(source, SequenceSource) and tested is None:
         return _from_sequences(config, source, seed)
     raise DataError("data.test_dataset: only a record in time can be tested on another record in time")
@@ -163,19 +180,34 @@ def open_source(dataset: ComponentConfig) -> FieldSource | SequenceSource:
     return source
 
 
-def _from_record(config: DataConfig, whole: FieldSource, tested: FieldSource | None) -> PreparedData:
+def training_record(config: DataConfig) -> Record:
+    """The training part of the record that a section names.
+
+    Raises:
+        UsageError: as :func:`prepare`.
+    """
+    whole = open_source(config.dataset)
+    if isinstance(whole, SequenceSource):
+        raise DataError(f"{whole.name}: these are sequences, not a record")
+    source = select_fields(whole, roles_of(config.roles, whole.variables, whole.name).forecast)
+    return SpanRecord(source, *split(config.split, source.steps, source.times)["train"])
+
+
+def _from_record(
+    config: DataConfig, whole: FieldSource, tested: FieldSource | None, fitted: Fitted | None
+) -> PreparedData:
     if (tested is None) != (config.split.test is not None):
         raise DataError("data.split.test: null says that all of data.test_dataset is the test part; name both or none")
     roles = roles_of(config.roles, whole.variables, whole.name)
     source = select_fields(whole, roles.forecast)
     forcing = select_fields(whole, roles.forcing, is_masked=False) if roles.forcing else None
     spans = split(config.split, source.steps, source.times)
-    record = SpanRecord(source, *spans["train"])
-    given = None if forcing is None else SpanRecord(forcing, *spans["train"])
-    known = _known_fields(config, roles, whole, given, _static(whole, roles.static, spans["train"]))
-    pipeline = Pipeline.fit(
-        config, record, source.variables, source.grid, source.mask, source.typical_step, len(roles.target), known
-    )
+    record: Record = SpanRecord(source, *spans["train"])
+    if fitted is None:
+        pipeline = _fitted(config, whole, roles, record, forcing, spans["train"])
+    else:
+        pipeline, record = fitted.pipeline, JoinedRecord((fitted.record, record))
+        pipeline.check_grid(source.grid, source.name)
     windows = {
         part: FieldWindows(source, part, span, pipeline, config.window_stride, forcing) for part, span in spans.items()
     }
@@ -189,7 +221,20 @@ def _from_record(config: DataConfig, whole: FieldSource, tested: FieldSource | N
         start, stop = windows[part].span
         truth = SpanRecord(windows[part].source, start + config.input_steps, stop)
         _check_truth(part, truth, windows[part].pipeline)
-    return _together(config, source, record, windows, pipeline, summary)
+    together = _together(config, source, record, windows, pipeline, summary)
+    return replace(together, continued=fitted is not None)
+
+
+def _fitted(
+    config: DataConfig, whole: FieldSource, roles: Roles, record: Record, forcing: FieldSource | None, span: Span
+) -> Pipeline:
+    """The pipeline, fitted on the training part."""
+    given = None if forcing is None else SpanRecord(forcing, *span)
+    known = _known_fields(config, roles, whole, given, _static(whole, roles.static, span))
+    source = select_fields(whole, roles.forecast)
+    return Pipeline.fit(
+        config, record, source.variables, source.grid, source.mask, source.typical_step, len(roles.target), known
+    )
 
 
 def _check_truth(part: Part, record: Record, pipeline: Pipeline) -> None:

@@ -123,3 +123,25 @@ class SequencesRecord(Record):
         for index in range(self.number):
             frames = self.source.sequence("train", index, self.length, self.seed)
             yield Piece(torch.from_numpy(frames), None, False)
+
+
+@dataclass(frozen=True)
+class JoinedRecord(Record):
+    """Records of the same variables and grid, one after the other; none follows the one before it without a gap."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Variables, height, width."""
+        return self.records[0].shape
+
+    @property
+    def times(self) -> Times | None:
+        """Times of all frames."""
+        found = [record.times for record in self.records]
+        times = [one for one in found if one is not None]
+        return np.concatenate(times) if len(times) == len(found) else None
+
+    def __iter__(self) -> Iterator[Piece]:
+        return itertools.chain.from_iterable(self.records)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stkit.cells.observe import watch
-from stkit.data.prepare import PreparedData, prepare
+from stkit.data.prepare import PreparedData
 from stkit.data.source import Grid
 from stkit.data.windows import Windows
 from stkit.diagnose.attention import LookCollector
@@ -32,6 +32,7 @@ from stkit.recipe import Recipe
 from stkit.recipe.plan import plan
 from stkit.run.directory import RunDirectory
 from stkit.run.load import TrainedForecaster, load
+from stkit.run.origin import prepared
 from stkit.stacks.patch import Patches
 
 LOG = logging.getLogger("stkit.diagnose")
@@ -122,7 +123,7 @@ def told_apart(flows: Sequence[GradientFlow]) -> tuple[GradientFlow, ...]:
 
 def _open(run: RunDirectory, part: Part, device: torch.device | None) -> _Opened:
     trained = load(run.path, device=device)
-    data = prepare(trained.recipe.data, trained.recipe.seed)
+    data = prepared(run, trained.recipe)
     check_same_windows(run, data)
     return _Opened(run, trained, data, part_of(data, part))
 

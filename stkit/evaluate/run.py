@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stkit.data.calendar import Times
 from stkit.data.elsewhere import elsewhere
-from stkit.data.prepare import PreparedData, prepare
+from stkit.data.prepare import PreparedData
 from stkit.data.source import SequenceSource
 from stkit.errors import DataError
 from stkit.evaluate.baseline_set import fitted_baselines
@@ -35,6 +35,7 @@ from stkit.evaluate.window_errors import ErrorsFile, ErrorsLayout, WindowErrors,
 from stkit.run.directory import RunDirectory
 from stkit.run.files import write_json
 from stkit.run.load import TrainedForecaster, load
+from stkit.run.origin import prepared
 from stkit.train.device import make_accelerator, on_main, total
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     accelerator = accelerator or make_accelerator()
     forecaster = load(run.path, device=accelerator.device)
     recipe = forecaster.recipe
-    data = prepare(recipe.data, recipe.seed)
+    data = prepared(run, recipe)
     check_same_windows(run, data)
     forecaster = _on_test_grid(forecaster, data)
     metrics = make_metrics(recipe.evaluate.scores)

@@ -30,7 +30,8 @@ def open_input(path: Path | None, forecaster: TrainedForecaster) -> FieldSource:
         UsageError: the run's own data are not a record that one can start from.
     """
     own = forecaster.recipe.data.dataset
-    source = open_source(own if path is None else _of_file(path, forecaster))
+    names = tuple(variable.name for variable in forecaster.pipeline.inputs)
+    source = open_source(own if path is None else of_file(path, own, names))
     if isinstance(source, SequenceSource):
         raise UsageError(
             f"{source.name}: these are sequences without a common time; name a file with the frames to start from"
@@ -57,37 +58,40 @@ def _selected(source: FieldSource, forecaster: TrainedForecaster, where: str) ->
     return select_fields(source, channels)
 
 
-def _of_file(path: Path, forecaster: TrainedForecaster) -> ComponentConfig:
-    """The run's data set, read from another file."""
-    config = forecaster.recipe.data.dataset
+def of_file(path: Path, config: ComponentConfig, names: tuple[str, ...]) -> ComponentConfig:
+    """A data set read from another file of the same kind.
+
+    Args:
+        path: a file, a pattern, or a Zarr store.
+        config: the data set.
+        names: variables to read, where the kind of data set reads variables by name.
+    """
     if "path" not in type(config).model_fields or isinstance(config, NetcdfConfig):
-        return _netcdf(path, forecaster)
+        return _netcdf(path, config, names)
     update: dict[str, Any] = {"path": str(path)}
     if "allow_gaps" in type(config).model_fields:
         update["allow_gaps"] = True
     return config.model_copy(update=update)
 
 
-def _netcdf(path: Path, forecaster: TrainedForecaster) -> NetcdfConfig:
+def _netcdf(path: Path, dataset: ComponentConfig, names: tuple[str, ...]) -> NetcdfConfig:
     """How the training file was read, for another file or Zarr store; its mask where the other file has it, too."""
-    names = tuple(variable.name for variable in forecaster.pipeline.inputs)
-    config = for_path(_trained_netcdf(forecaster), path)
+    config = for_path(_trained_netcdf(dataset), path)
     if not path.exists() or (path.is_dir() and not isinstance(config, ZarrConfig)):
-        return config.model_copy(update={"variables": names})
-    with open_store(str(path), {}) if isinstance(config, ZarrConfig) else open_file(path) as dataset:
-        present = {str(name) for name in dataset.variables}
+        return config.model_copy(update={"variables": names, "allow_gaps": True})
+    with open_store(str(path), {}) if isinstance(config, ZarrConfig) else open_file(path) as opened:
+        present = {str(name) for name in opened.variables}
     keep = config.spread is not None and not present.issuperset(names)
     mask = config.mask if config.mask in present else None
     update = {"mask": mask, "allow_gaps": True}
     return config.model_copy(update=update if keep else {**update, "variables": names, "spread": None})
 
 
-def _trained_netcdf(forecaster: TrainedForecaster) -> NetcdfConfig:
-    config = forecaster.recipe.data.dataset
+def _trained_netcdf(config: ComponentConfig) -> NetcdfConfig:
     if isinstance(config, NetcdfConfig):
         return config
     try:
-        source = open_source(forecaster.recipe.data.dataset)
+        source = open_source(config)
     except UsageError:
         # The training data are not needed for a forecast; without them the file must say everything itself.
         source = None

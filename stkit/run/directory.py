@@ -2,7 +2,8 @@
 
 ``recipe.yaml`` (resolved: repeats the run), ``source/`` (the layers as they were written, and the overrides),
 ``run.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, ``pipeline/``, ``scores.json``, ``errors.nc`` (of each
-window of the test part: what comparisons are made from), ``forecast.nc``, ``diagnosis.json``, ``figures/``,
+window of the test part: what comparisons are made from), ``forecast.nc``, ``diagnosis.json``, ``drift.json`` and
+``drift.html`` (of a run that goes on from another on new data), ``figures/``,
 ``report.html``, ``CARD.md``.
 """
 
@@ -126,6 +127,16 @@ class RunDirectory:
     def diagnosis(self) -> Path:
         """What was seen inside the model, if anybody looked."""
         return self.path / "diagnosis.json"
+
+    @property
+    def drift(self) -> Path:
+        """How the data differ from those of the run that this one goes on from."""
+        return self.path / "drift.json"
+
+    @property
+    def drift_page(self) -> Path:
+        """The same to look at."""
+        return self.path / "drift.html"
 
     @property
     def figures(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,7 @@ def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
             imported.
         StkitError: see :func:`execute`.
     """
+    from stkit.run.origin import prepared
     from stkit.train.device import make_accelerator, on_main
     from stkit.train.setup import assemble
 
@@ -108,13 +109,40 @@ def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
             f"{run.recipe}: changed since the run was started (recipe {loaded.hash[:12]}, run.json says "
             f"{str(expected)[:12]}); a changed recipe is a new run: `stkit recipe {run.recipe}`"
         )
-    training = assemble(loaded, make_accelerator(loaded.recipe.train.precision))
+    accelerator = make_accelerator(loaded.recipe.train.precision)
+    training = assemble(loaded, accelerator, prepared(run, loaded.recipe))
 
     def reopen() -> None:
         resumed = [*run.read_record().get("resumed", []), {"at": now(), "command": command()}]
         run.update_record(outcome="running", reason=None, finished=None, resumed=resumed)
 
     on_main(training.accelerator, reopen)
+    return _go(training, run, resume=True, evaluate=evaluate)
+
+
+def resume_on(
+    path: str | Path,
+    new: str | Path,
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    evaluate: bool = True,
+) -> Executed:
+    """Go on from a run's weights on data that have come since, in a run directory of its own.
+
+    Args:
+        path: the run to go on from; it stays as it is.
+        new: a file, or a pattern, of the kind that it was trained on.
+        out: an empty or new directory; null: ``runs/<recipe name>/<UTC time>``.
+        overrides: ``key.path=value`` of the new run's recipe.
+        evaluate: whether to score on the new test part and to write the report, and the drift report.
+
+    Raises:
+        StkitError: see :func:`stkit.run.continuation.begin` and :func:`execute`.
+    """
+    from stkit.run.continuation import begin
+
+    training, run = begin(path, new, out, overrides)
     return _go(training, run, resume=True, evaluate=evaluate)
 
 
@@ -144,6 +172,10 @@ def _go(training: Training, run: RunDirectory, *, resume: bool, evaluate: bool) 
                 from stkit.evaluate.report import write_report
 
                 on_main(accelerator, lambda: write_report(run))
+                if training.data.continued:
+                    from stkit.evaluate.report.drift import write_drift
+
+                    on_main(accelerator, lambda: write_drift(run))
     accelerator.end_training()
     return Executed(run, result, scores, main)
 

@@ -127,8 +127,13 @@ class Training:
             callback.restore(callback_state)
 
 
-def assemble(loaded: LoadedRecipe, accelerator: Accelerator) -> Training:
+def assemble(loaded: LoadedRecipe, accelerator: Accelerator, data: PreparedData | None = None) -> Training:
     """Data, model, loss, optimiser and average, on this process's device. Writes nothing.
+
+    Args:
+        loaded: the recipe.
+        accelerator: of this process.
+        data: the recipe's data where they have been prepared; None: they are prepared here.
 
     Raises:
         DataError, RecipeError, UsageError: something in the recipe does not fit.
@@ -139,7 +144,7 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator) -> Training:
 
     recipe = loaded.recipe
     rank, world = accelerator.process_index, accelerator.num_processes
-    data = prepare(recipe.data, recipe.seed)
+    data = prepare(recipe.data, recipe.seed) if data is None else data
     check_evaluation(recipe.evaluate, data)
     stream = data.stream(recipe.seed, recipe.train.batch_size, rank, world)
     share = recipe.train.batch_size // world
