@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,6 +16,7 @@ from stkit.errors import UsageError
 from stkit.evaluate.drift import VariableDrift, drift_words, find_drift
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.part_errors import PartErrors, part_errors
+from stkit.evaluate.report.document import document
 from stkit.evaluate.report.html import facts, figure, join, paragraph, plain_table, section, text
 from stkit.evaluate.verdict import spoken
 from stkit.evaluate.words import lead_axis, percent, with_unit
@@ -121,8 +119,6 @@ def _page(
     errors: Sequence[PartErrors],
     after: TrainedForecaster,
 ) -> str:
-    here = files("stkit.evaluate.report")
-    template = Template((here / "template.html").read_text(encoding="utf-8"))
     sections = []
     for drift in drifts:
         pieces = [paragraph(drift_words(drift)), plain_table(_rows(drift), f"{drift.name}: new data and training part")]
@@ -133,12 +129,11 @@ def _page(
         drawn = _draw_errors(run.figures, drift, errors, data.source.step_name)
         words = [paragraph(one) for part in errors for one in error_words(part) if one.startswith(f"{drift.name},")]
         sections.append(section(f"{drift.name}: errors", *words, figure(run.figures, drawn)))
-    made = version("stkit-torch")
     kept = after.trained_steps == 0
     told = "no step made the validation better, so the old weights are kept" if kept else "of the best validation"
-    return template.substitute(
-        title=text(f"Drift: {run.path.name}"),
-        summary=text(f"goes on from {origin.run}, whose data end at {origin.until}"),
+    return document(
+        title=f"Drift: {run.path.name}",
+        summary=f"goes on from {origin.run}, whose data end at {origin.until}",
         verdict=paragraph(" ".join(error_words(errors[0])), "verdict"),
         worth=text(
             f"{errors[0].windows} overlapping windows and one training: enough to see a shift, not to rank. Statistics "
@@ -152,9 +147,6 @@ def _page(
             + [("Weights", f"step {after.trained_steps}", told)]
         ),
         sections=join(sections),
-        footer=text(f"Made by stkit {made}. This page needs no network."),
-        style=(here / "style.css").read_text(encoding="utf-8"),
-        version=text(made),
     )
 
 
