@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
 import ablation_records  # noqa: E402
 import ablation_text  # noqa: E402
+import field_ablations  # noqa: E402
 
 RECORDS = ROOT / "docs" / "records"
 PAGES = (
@@ -32,6 +33,7 @@ PAGES = (
     ROOT / "recipes" / "README.md",
     ROOT / "docs" / "cells" / "small-runs.md",
     ROOT / "docs" / "guides" / "attention.md",
+    ROOT / "docs" / "guides" / "when-modules-help.md",
 )
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -229,6 +231,9 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "differences": ablation_text.differences,
     "seeds": ablation_text.seeds,
     "cost": ablation_text.cost,
+    "field": field_ablations.field_table,
+    "expected": field_ablations.expected_table,
+    "came_out": field_ablations.count_line,
 }
 
 

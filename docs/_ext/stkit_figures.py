@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import ablation_figures
+import field_figures
 import learning_curves
 from sphinx.application import Sphinx
 
@@ -15,6 +16,7 @@ def write(app: Sphinx) -> None:
     folder.mkdir(exist_ok=True)
     learning_curves.write(Path(app.srcdir) / "records", folder)
     ablation_figures.write(folder)
+    field_figures.write(folder)
 
 
 def setup(app: Sphinx) -> dict[str, object]:
