@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stkit.data.source import FieldSource, Grid, SequenceSource
 from stkit.evaluate.cell_errors import CellErrors
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, new_figure, stem_of
-from stkit.evaluate.figures.coast import coast
+from stkit.evaluate.figures.coast import Line, coast
 from stkit.evaluate.figures.colours import Scale
 from stkit.evaluate.figures.panel import hide_ticks, is_wide, show
 from stkit.evaluate.verdict import spoken
@@ -38,8 +38,9 @@ def draw_skill_maps(folder: Path, cells: CellErrors, source: FieldSource | Seque
     assert baseline is not None
     skill = cells.skill(baseline)[:, variable]
     leads = [steps_text(lead + 1, source.step_name) for lead in cells.leads]
+    lines = coast(source.grid, np.asarray((cells.count[:, variable] > 0).any(axis=0)))
     stem = stem_of("skill", name)
-    draw(folder, stem, lambda theme, form: _figure(skill, leads, source.grid, theme, form))
+    draw(folder, stem, lambda theme, form: _figure(skill, leads, source.grid, lines, theme, form))
     windows = int(cells.count[:, variable].max(initial=0))
     return Drawn(
         stem=stem,
@@ -49,7 +50,7 @@ def draw_skill_maps(folder: Path, cells: CellErrors, source: FieldSource | Seque
             f"Skill of each cell against {spoken(baseline)}, the baseline with the smallest error: teal is better than "
             f"it, brown worse. Better in {'; '.join(_shares(skill, leads))}. "
             f"A cell has {windows} window{'s' if windows != 1 else ''} at most, so a cell by itself may be chance. "
-            "Grey cells were not scored."
+            "Grey cells were not scored, or the baseline had no error there."
         ),
     )
 
@@ -63,7 +64,9 @@ def _shares(skill: NDArray[np.float64], leads: list[str]) -> list[str]:
     return found
 
 
-def _figure(skill: NDArray[np.float64], leads: list[str], grid: Grid, theme: Theme, form: Format) -> Figure:
+def _figure(
+    skill: NDArray[np.float64], leads: list[str], grid: Grid, lines: list[Line], theme: Theme, form: Format
+) -> Figure:
     stacked = is_wide(grid)
     count = len(leads)
     inches = (form.width_inches - _MARGIN_INCHES) / (1 if stacked else count)
@@ -74,7 +77,6 @@ def _figure(skill: NDArray[np.float64], leads: list[str], grid: Grid, theme: The
     figure = new_figure(form.width_inches, rows * (tall + 0.28) + 0.9)
     places = figure.add_gridspec(rows + 1, 1 if stacked else count, height_ratios=[*[tall] * rows, _BAR_INCHES])
     scale = Scale.of_skill(skill)
-    lines = coast(grid, np.asarray(np.isfinite(skill).any(axis=0)))
     axes: list[Axes] = []
     for number, (field, lead) in enumerate(zip(skill, leads, strict=True)):
         first = axes[0] if axes else None
