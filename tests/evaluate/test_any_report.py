@@ -51,7 +51,7 @@ def made_up(folder: Path, names: list[str], leads: int, grid: Grid, *, values: b
                 "spectrum": CurveScores(
                     "wavelength [km]",
                     points,
-                    {"model": {"ratio": tuple((row() * 8)[:8] if values else (None,) * 8 for _ in range(leads))}},
+                    {"model": {"power ratio": tuple((row() * 8)[:8] if values else (None,) * 8 for _ in range(leads))}},
                 )
             },
         )

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -15,14 +16,15 @@ import pytest
 from PIL import Image
 
 from stkit.data.source import Axis, Grid, Variable
+from stkit.evaluate.figures import curves
 from stkit.evaluate.figures.animation import draw_animation
-from stkit.evaluate.figures.canvas import DARK, FORMATS, LIGHT, THEMES, file_name, stem_of
+from stkit.evaluate.figures.canvas import DARK, FORMATS, LIGHT, THEMES, file_name, stem_of, style
 from stkit.evaluate.figures.colours import Scale
 from stkit.evaluate.figures.lines import draw_loss, draw_scores
 from stkit.evaluate.figures.maps import draw_maps, shown_leads
 from stkit.evaluate.figures.panel import latitude_text, longitude_text
 from stkit.evaluate.figures.shown import Shown
-from stkit.evaluate.scores import ScoreInfo, Scores, VariableScores
+from stkit.evaluate.scores import CurveScores, ScoreInfo, Scores, VariableScores
 
 
 def shown(height: int, width: int, *, geographic: bool = True, land: bool = True) -> Shown:
@@ -166,6 +168,61 @@ def test_scores_and_loss(tmp_path: Path) -> None:
     assert found is not None
     assert "step 10" in found.alt
     assert draw_loss(tmp_path, [], None) is None
+
+
+def lines(*values: float | None) -> tuple[tuple[float | None, ...], ...]:
+    return (values, (None,) * len(values), values)
+
+
+@pytest.mark.parametrize(
+    ("curve", "panels"),
+    [
+        (
+            CurveScores(
+                "wavelength [cells]",
+                (64.0, 8.0, 2.0),
+                {
+                    "model": {
+                        "power ratio": lines(1, 0.5, 0.1),
+                        "power": lines(9, 1, 0.01),
+                        "power of the truth": lines(9, 2, 0.1),
+                    }
+                },
+            ),
+            ["power ratio, 1 month", "power ratio, 3 months", "power, 1 month", "power, 3 months"],
+        ),
+        (
+            CurveScores(
+                "forecast probability",
+                (0.0, 0.5, 1.0),
+                {"model": {"forecast probability": lines(0, 0.5, 1), "observed frequency": lines(0.1, 0.4, None)}},
+            ),
+            ["observed frequency, 1 month", "observed frequency, 3 months"],
+        ),
+        (
+            CurveScores("members below the truth", (0.0, 1.0), {"model": {"share": lines(0.2, 0.8)}}),
+            ["share, 1 month", "share, 3 months"],
+        ),
+    ],
+)
+def test_curves_have_a_panel_for_each_line_and_lead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, curve: CurveScores, panels: list[str]
+) -> None:
+    made = []
+
+    def draw(folder: Path, stem: str, make: Callable) -> None:
+        with style(LIGHT, FORMATS[0]):
+            made.append(make(LIGHT, FORMATS[0]))
+
+    monkeypatch.setattr(curves, "draw", draw)
+    plain = scores(("model",))
+    sst = dataclasses.replace(plain.variables["sst"], curves={"rmse": curve})
+    drawn = curves.draw_curves(tmp_path, dataclasses.replace(plain, variables={"sst": sst}), "sst", "rmse")
+    assert drawn is not None
+    assert [axis.get_title(loc="left") for axis in made[0].axes] == panels
+    made[0].draw_without_rendering()
+    written = [label.get_text() for axis in made[0].axes for label in axis.get_xticklabels()]
+    assert not any("$" in words for words in written), "numbers are not set as formulas"
 
 
 def figures_of_pyplot() -> list[int]:
