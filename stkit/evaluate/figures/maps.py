@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from stkit.evaluate.figures.canvas import WIDE, Drawn, Format, Theme, draw, new_figure, stem_of
 from stkit.evaluate.figures.colours import Scale
@@ -71,9 +71,10 @@ def _figure(shown: Shown, variable: int, theme: Theme, form: Format) -> Figure:
         (bars[1], error_image, "error", error_scale),
     ):
         colours = figure.colorbar(image, cax=bar, orientation="horizontal", extend=scale.extend)
-        colours.set_label(with_unit(words, unit))
+        colours.set_label(words if form.narrow and words == "error" else with_unit(words, unit))
         bar.tick_params(length=2.5, pad=2)
         if scale.levels:
+            bar.xaxis.set_major_locator(FixedLocator(scale.levels[:: 2 if form.narrow else 1]))
             bar.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         else:
             bar.xaxis.set_major_locator(MaxNLocator(6 if form is WIDE else 3, symmetric=words == "error"))
@@ -120,4 +121,6 @@ def _words(axis: Axes, lead: str, row: int, column: int, *, stacked: bool, last:
     if row == 0:
         axis.set_title(_ROWS[column], fontweight="bold")
     if column == 0:
-        axis.set_ylabel(lead.replace(" · ", "\n"))
+        words, _, time = lead.partition(" · ")
+        # On a phone a row is too low for the time; the player has it.
+        axis.set_ylabel(words if form.narrow or not time else f"{words}\n{time}")
