@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from stkit.evaluate.scores import Scores
+from stkit.evaluate.verdict import spoken
 from stkit.run.directory import RunDirectory
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -110,8 +112,8 @@ def test_it_fits_a_phone(seen: dict) -> None:
     assert seen["small"] == [], "no letters under 12 px"
 
 
-def test_a_table_is_copied_as_a_spreadsheet_reads_it(seen: dict) -> None:
+def test_a_table_is_copied_as_a_spreadsheet_reads_it(seen: dict, written: RunDirectory) -> None:
     lines = [line.split("\t") for line in seen["copied"].splitlines()]
     assert lines[0] == ["lead time", "1 month", "2 months"]
-    assert [line[0] for line in lines[1:]] == ["model", "persistence", "climatology", "damped anomaly"]
+    assert [line[0] for line in lines[1:]] == [spoken(name) for name in Scores.read(written.scores).forecasts]
     assert all(float(cell) > 0 for line in lines[1:] for cell in line[1:])
