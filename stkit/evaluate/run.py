@@ -82,10 +82,10 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     recipe = forecaster.recipe
     data = prepared(run, recipe)
     check_same_windows(run, data)
-    forecaster = _on_test_grid(forecaster, data)
+    forecaster = on_test_grid(forecaster, data)
     metrics = make_metrics(recipe.evaluate.scores)
     baselines = fitted_baselines(recipe.evaluate.baselines, data)
-    climatology = _climatology(data, baselines, metrics)
+    climatology = climatology_for(data, baselines, metrics)
     fit_metrics(metrics, data, climatology)
     grid = data.tested.grid
     ledger = Ledger(
@@ -117,7 +117,7 @@ def evaluate_run(run: RunDirectory, accelerator: Accelerator | None = None) -> S
     return scores
 
 
-def _on_test_grid(forecaster: TrainedForecaster, data: PreparedData) -> TrainedForecaster:
+def on_test_grid(forecaster: TrainedForecaster, data: PreparedData) -> TrainedForecaster:
     """The forecaster for the grid of the test part, which may be another record than that of the training."""
     test = data.test.pipeline
     difference = forecaster.pipeline.grid.difference(test.grid)
@@ -151,21 +151,15 @@ def _go_through(
             files.append((written, stack.enter_context(ErrorsFile(run.errors, _errors_layout(data, ledger.forecasts)))))
 
         on_main(accelerator, begin)
-        for first, mine in _rounds(len(data.test), size, accelerator.process_index, accelerator.num_processes):
+        for first, mine in rounds(len(data.test), size, accelerator.process_index, accelerator.num_processes):
             said = torch.empty(0, horizon, variables, *data.grid)
             errors = np.empty((0, 2 * len(ledger.forecasts) + 1, horizon, variables))
             if mine:
-                batch = _batch(data, mine)
-                said = forecaster(
-                    batch.context[:, :, : data.state_channels],
-                    horizon,
-                    times=batch.context_times,
-                    target_times=batch.target_times,
-                    forcing=batch.forcing,
-                )
+                batch = windows_batch(data, mine)
+                said = model_forecast(forecaster, data, batch)
                 forecasts = {"model": said.cpu().numpy()}
-                forecasts |= {name: _baseline(baseline, batch) for name, baseline in baselines.items()}
-                normal = None if climatology is None else _baseline(climatology, batch).astype(np.float64)
+                forecasts |= {name: baseline_forecast(baseline, batch) for name, baseline in baselines.items()}
+                normal = None if climatology is None else baseline_forecast(climatology, batch).astype(np.float64)
                 ledger.add(batch.truth, forecasts, normal)
                 cells.add(batch.truth, forecasts)
                 errors = window_errors(batch.truth, list(forecasts.values()), ledger.weights).by_window()
@@ -184,7 +178,18 @@ def _go_through(
     return kept
 
 
-def _rounds(windows: int, size: int, rank: int, world: int) -> Iterator[tuple[int, range]]:
+def model_forecast(forecaster: TrainedForecaster, data: PreparedData, batch: Batch) -> torch.Tensor:
+    """What a model says of some windows: ``B L C H W`` in physical units."""
+    return forecaster(
+        batch.context[:, :, : data.state_channels],
+        batch.truth.shape[1],
+        times=batch.context_times,
+        target_times=batch.target_times,
+        forcing=batch.forcing,
+    )
+
+
+def rounds(windows: int, size: int, rank: int, world: int) -> Iterator[tuple[int, range]]:
     """The first window of each round, and this process's share of the round: at most ``size`` windows, none twice."""
     for first in range(0, windows, size * world):
         start = min(first + rank * size, windows)
@@ -202,7 +207,8 @@ def _all_of_round(accelerator: Accelerator, mine: torch.Tensor, size: int, count
     return np.asarray(gathered[:count].cpu().numpy())
 
 
-def _batch(data: PreparedData, windows: range) -> Batch:
+def windows_batch(data: PreparedData, windows: range) -> Batch:
+    """Some windows of the test part."""
     raw = [data.test.raw(index) for index in windows]
     fields = torch.stack([window.fields for window in raw]).numpy()
     times = np.stack([window.times for window in raw if window.times is not None]) if raw[0].times is not None else None
@@ -218,15 +224,17 @@ def _batch(data: PreparedData, windows: range) -> Batch:
     )
 
 
-def _baseline(baseline: Baseline, batch: Batch) -> NDArray[np.float32]:
+def baseline_forecast(baseline: Baseline, batch: Batch) -> NDArray[np.float32]:
+    """What a baseline says of some windows: ``B L C H W`` in physical units."""
     targets = batch.truth.shape[1] if batch.target_times is None else batch.target_times
     said = baseline.forecast(torch.from_numpy(batch.context), batch.context_times, targets)
     return np.asarray(said.numpy())
 
 
-def _climatology(
+def climatology_for(
     data: PreparedData, baselines: Mapping[str, Baseline], metrics: Mapping[str, Metric]
 ) -> Climatology | None:
+    """The climatology of the training part, where a score needs it."""
     if not any(metric.needs_climatology for metric in metrics.values()):
         return None
     found = baselines.get(Climatology.name) or data.baseline(Climatology.name)

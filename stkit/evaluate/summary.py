@@ -30,6 +30,7 @@ def summarise(
     ledger: Ledger,
     baselines: Mapping[str, Baseline],
     names: tuple[str, ...],
+    members: int = 1,
 ) -> Scores:
     """The scores of a run from the sums over its whole test part.
 
@@ -39,6 +40,7 @@ def summarise(
         ledger: the sums, of all processes.
         baselines: what it was compared with.
         names: the scores that the recipe asks for.
+        members: runs whose forecasts it is the mean of; the forecaster is that of the first of them.
     """
     variables: dict[str, VariableScores] = {}
     squares: dict[str, dict[str, Any]] = {}
@@ -80,7 +82,10 @@ def summarise(
         input_steps=data.config.input_steps,
         lead_steps=tuple(range(1, data.config.horizon + 1)),
         lead_unit=data.tested.step_name,
-        forecasts={"model": _model_words(forecaster), **{name: _words(one, data) for name, one in baselines.items()}},
+        forecasts={
+            "model": _model_words(forecaster, members),
+            **{name: _words(one, data) for name, one in baselines.items()},
+        },
         metrics={
             name: ScoreInfo(metric.label, metric.convention, metric.better, metric.unit, metric.useful_from)
             for name, metric in ((name, ledger.metrics[name]) for name in names)
@@ -91,6 +96,7 @@ def summarise(
             windows=windows,
             independent_windows=apart,
             seed=forecaster.recipe.seed,
+            members=members,
             one_event=_one_event(data),
         ),
         data=_sources(data),
@@ -134,11 +140,13 @@ def _skill(model: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray
     return 1.0 - np.divide(model, baseline, out=np.full_like(model, np.nan), where=baseline > 0)
 
 
-def _model_words(forecaster: TrainedForecaster) -> str:
+def _model_words(forecaster: TrainedForecaster, members: int) -> str:
     model = forecaster.recipe.model
     name = model.name or model.cell.name
     layers = len(model.layers)
     parameters = sum(parameter.numel() for parameter in forecaster.forecaster.parameters())
+    if members > 1:
+        return f"mean of {members} runs as an ensemble; the first: {name}, {layers} layers, {parameters} parameters"
     return (
         f"{name}, {layers} layer{'s' if layers > 1 else ''}, {parameters} parameters, "
         f"weights of step {forecaster.trained_steps}"

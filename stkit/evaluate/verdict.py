@@ -22,6 +22,7 @@ def verdict(
     independent_windows: int,
     seed: int | None = None,
     one_event: bool = False,
+    members: int = 1,
 ) -> str:
     """One or two sentences for each variable, and one on what they are worth.
 
@@ -31,10 +32,11 @@ def verdict(
         independent_windows: how many of them share no time step.
         seed: seed of the run.
         one_event: whether all windows are of one event, such as one passage of rain.
+        members: runs that make up the forecast.
     """
     several = len(mse) > 1
     sentences = [_compare(name if several else None, errors) for name, errors in mse.items()]
-    return " ".join([*sentences, _worth(windows, independent_windows, seed, one_event)])
+    return " ".join([*sentences, _worth(windows, independent_windows, seed, one_event, members)])
 
 
 def spoken(forecast: str) -> str:
@@ -56,7 +58,19 @@ def _compare(variable: str | None, errors: Mapping[str, PerLead]) -> str:
         said.setdefault(_relation(model, baselines[name]), []).append(spoken(name))
     parts = [relation.format(listed(names)) for relation, names in said.items()]
     sentence = "; ".join([*parts, above] if above else parts)
+    if _worse(model, baselines.get("persistence")):
+        # Said before anything else: such a model is of no use, whatever else it beats.
+        return f"{start}Worse than persistence: {sentence}."
     return f"{start}{sentence[0].upper()}{sentence[1:]}."
+
+
+def _worse(model: PerLead, baseline: PerLead | None) -> bool:
+    """Whether the mean error over the lead times is higher, by more than what is called the same."""
+    if baseline is None:
+        return False
+    pairs = [(m, b) for m, b in zip(model, baseline, strict=True) if m is not None and b is not None]
+    mine, theirs = (sum(values) for values in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
+    return mine > theirs * (1 + _SAME)
 
 
 def _relation(model: PerLead, baseline: PerLead) -> str:
@@ -101,8 +115,10 @@ def _above_optimum(model: PerLead, optimal: PerLead) -> str | None:
     return f"its RMSE is {above} % above that of the best possible forecast"
 
 
-def _worth(windows: int, independent: int, seed: int | None, one_event: bool) -> str:
+def _worth(windows: int, independent: int, seed: int | None, one_event: bool, members: int) -> str:
     one = "one training run" if seed is None else f"one training run (seed {seed})"
+    if members > 1:
+        one = f"one ensemble of {members} runs"
     if windows == 0:
         return "There is no test window."
     count = f"{windows} test window{'s' if windows != 1 else ''}"

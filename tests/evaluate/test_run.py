@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from stkit.errors import CheckpointError, DataError, UsageError
-from stkit.evaluate.run import _rounds, evaluate_run
+from stkit.evaluate.run import evaluate_run, rounds
 from stkit.evaluate.scores import Scores
 from stkit.evaluate.window_errors import read_errors
 from stkit.run.directory import RunDirectory
@@ -131,7 +131,7 @@ def test_scoring_again_changes_nothing(run: RunDirectory) -> None:
 
 @pytest.mark.parametrize(("windows", "size", "world"), [(11, 2, 1), (11, 2, 2), (11, 3, 4), (1, 4, 3), (8, 2, 2)])
 def test_every_window_is_scored_once(windows: int, size: int, world: int) -> None:
-    shares = [list(_rounds(windows, size, rank, world)) for rank in range(world)]
+    shares = [list(rounds(windows, size, rank, world)) for rank in range(world)]
     seen = [window for share in shares for _, mine in share for window in mine]
     assert sorted(seen) == list(range(windows))
     assert len({len(share) for share in shares}) == 1, "every process takes part in every round"

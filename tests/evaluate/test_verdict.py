@@ -20,7 +20,10 @@ def said(model: tuple, windows: int = 200, apart: int = 200, **baselines: tuple)
     ("model", "expected"),
     [
         ((1.0, 1.0, 1.0), "Lower error than damped anomaly and persistence at every lead time."),
-        ((9.0, 9.0, 9.0), "Higher error than damped anomaly and persistence at every lead time."),
+        (
+            (9.0, 9.0, 9.0),
+            "Worse than persistence: higher error than damped anomaly and persistence at every lead time.",
+        ),
         (
             (1.0, 3.0, 3.0),
             "Lower error than damped anomaly at lead time 1, higher at lead times 2–3; "
@@ -61,7 +64,7 @@ def test_every_variable_has_its_sentence() -> None:
     both = {"u": {"model": (1.0,), "persistence": (2.0,)}, "v": {"model": (3.0,), "persistence": (2.0,)}}
     words = verdict(both, windows=9, independent_windows=9)
     assert "u: Lower error than persistence at every lead time." in words
-    assert "v: Higher error than persistence at every lead time." in words
+    assert "v: Worse than persistence: higher error than persistence at every lead time." in words
 
 
 def test_nothing_to_say() -> None:
