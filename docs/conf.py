@@ -1,5 +1,6 @@
 """Sphinx builds the site from these settings; nothing is fetched from the network."""
 
+import os
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -13,12 +14,21 @@ copyright = "The stkit authors, Apache-2.0"
 release = version = installed_version("stkit-torch")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     *sorted(path.stem for path in (HERE / "_ext").glob("stkit_*.py")),
 ]
 exclude_patterns = ["_build", "_ext", "generated", "records"]
+
+# Notebooks call the stkit beside this Python. They run in a folder that is thrown away, and again only when a cell of
+# theirs changed: `make clean` forgets what they gave.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+nb_execution_mode = "cache"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_output_stderr = "remove"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
