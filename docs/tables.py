@@ -34,6 +34,7 @@ PAGES = (
     ROOT / "docs" / "cells" / "small-runs.md",
     ROOT / "docs" / "guides" / "attention.md",
     ROOT / "docs" / "guides" / "when-modules-help.md",
+    ROOT / "docs" / "guides" / "nowcaster.md",
 )
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -93,13 +94,17 @@ def load_records() -> dict[str, Record]:
 
 def scores_table(records: Mapping[str, Record], name: str) -> Iterator[str]:
     """The first score of one run, by lead time, beside its baselines."""
+    from stkit.evaluate.words import steps_text, unit_text
+
     run, scores = records[name]["run"], records[name]["scores"]
     metric = next(iter(scores["metrics"]))
     about = scores["metrics"][metric]
     for variable, found in scores["variables"].items():
         unit = about["unit"].replace("{u}", found["units"])
-        leads = [f"{lead} {scores['lead_unit']}{'s' if lead > 1 else ''}" for lead in scores["lead_steps"]]
-        yield f"| {about['label']} of {variable} [{unit}] | " + " | ".join(leads) + " |"
+        leads = [steps_text(lead, scores["lead_unit"]) for lead in scores["lead_steps"]]
+        label = f"{about['label']} of {variable}".replace("{u}", unit_text(found["units"]))
+        heading = label if unit == "1" else f"{label} [{unit}]"
+        yield f"| {heading} | " + " | ".join(leads) + " |"
         yield "|---|" + "---:|" * len(leads)
         for forecast, values in found["scores"].items():
             row = " | ".join("–" if value is None else f"{value:.3f}" for value in values[metric])
