@@ -35,6 +35,7 @@ PAGES = (
     ROOT / "docs" / "guides" / "attention.md",
     ROOT / "docs" / "guides" / "when-modules-help.md",
     ROOT / "docs" / "guides" / "nowcaster.md",
+    ROOT / "docs" / "guides" / "data.md",
 )
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -226,12 +227,36 @@ def attention_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]
     )
 
 
+def streaming_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]:
+    """What training from a store larger than memory had in memory, and how long it waited for batches."""
+    path = RECORDS / "streaming" / "zarr.json"
+    if not path.is_file():
+        yield "No run is recorded yet."
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    steps, height, width = found["shape"]
+    yield "| | fitting | training |"
+    yield "|---|---:|---:|"
+    memory = found["highest_gigabytes"]
+    yield f"| most in memory, all processes [GB] | {memory['fitting']:.2f} | {memory['training']:.2f} |"
+    yield f"| time | {found['fitting_seconds']:.0f} s | {found['step_seconds']:.2f} s a step |"
+    yield f"| of it waiting for a batch | | {found['waited_seconds']:.3f} s a step |"
+    yield ""
+    yield (
+        f"A store of {found['gigabytes']:.1f} GB in float32 ({steps:,} x {height} x {width}; compressible fields, "
+        f"{found['gigabytes_on_disk']:.1f} GB on disk), {found['training_steps']} steps of {found['batch_size']} "
+        f"windows with one worker process, {found['processors']} processors, {found['date']}. Written from "
+        "`docs/records/streaming/zarr.json`."
+    )
+
+
 TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "scores": scores_table,
     "index": index_table,
     "runs": runs_table,
     "recognition": recognition_line,
     "attention": attention_table,
+    "streaming": streaming_table,
     "verdict": ablation_text.verdict,
     "differences": ablation_text.differences,
     "seeds": ablation_text.seeds,
