@@ -70,7 +70,7 @@ def test_the_oceanographers_recipe_is_sound() -> None:
 def test_the_nowcasters_page() -> None:
     """From the files it writes to a report of another event, and a forecast, as the page has it."""
     make(RAIN)
-    losses = write(RAIN, "rain.yaml")
+    losses = [body for body in write(RAIN, "rain.yaml") if "loss:" in body and "extends" not in body]
     one_line, other_event, own_scales = map(without_out, shown(RAIN, "recipe"))
     assert len(prepare(load(one_line[0], one_line[1:]).recipe.data, 0).test) > 0
     scales = load(own_scales[0], own_scales[1:]).recipe.evaluate.scores
@@ -111,3 +111,17 @@ def test_the_researchers_cell_goes_where_the_page_puts_it(here: Path, monkeypatc
                 assert plugins().resolve("cells", name).load_config()
     finally:
         plugins.cache_clear()
+
+
+def test_what_is_said_of_the_two_real_events() -> None:
+    """The guide's words on the recorded run are those of its record."""
+    text = " ".join(RAIN.read_text(encoding="utf-8").split())
+    record = json.loads((DOCS / "records" / "radar-knmi.json").read_text(encoding="utf-8"))
+    found = record["scores"]["variables"]["rain_rate"]["scores"]
+    assert "extrapolation is far ahead in CSI" in text
+    assert all(e > 5 * m for m, e in zip(found["model"]["csi_1"], found["extrapolation"]["csi_1"], strict=True))
+    assert "lower squared error from the fifth step on" in text
+    lower = [m < e for m, e in zip(found["model"]["rmse"], found["extrapolation"]["rmse"], strict=True)]
+    assert lower == [False] * 4 + [True] * 8
+    assert f"after {record['run']['step']} steps" in text
+    assert "of one event" in record["scores"]["verdict"]
