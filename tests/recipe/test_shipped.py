@@ -82,11 +82,12 @@ def test_radar_goes_on_any_architecture(base: str) -> None:
     assert next(iter(rain.evaluate.scores)) == "csi_1"
 
 
-def test_the_base_recipes_differ_in_their_model_alone() -> None:
+def test_the_base_recipes_differ_in_their_model() -> None:
+    """And in what it asks of training: its sampling, and how long it waits before it stops."""
     train, data, models = [], [], []
     for base in BASES:
         recipe = load(base).recipe
-        own = recipe.train.model_copy(update={"sampling": None})
+        own = recipe.train.model_copy(update={"sampling": None, "early_stopping": None})
         train.append(own)
         data.append(recipe.data)
         models.append(recipe.model.name)
