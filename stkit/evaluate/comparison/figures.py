@@ -52,7 +52,7 @@ def draw_forest(folder: Path, study: Study, variable: str) -> Drawn | None:
         title=f"Differences with their 95 % intervals, {variable}",
         alt=(
             "Forest plot of the difference in error of "
-            + "; ".join(f"{one.first} against {spoken(one.second)}: {one.word}" for one in compared)
+            + "; ".join(f"{one.first} against {one.against}: {one.word}" for one in compared)
             + "."
         ),
         caption=(
@@ -112,7 +112,7 @@ def _forest_figure(compared: list[Compared], theme: Theme, form: Format) -> Figu
     """Rows of one comparison each, under the name of what is compared with; names stand above rows that are narrow."""
     blocks: dict[str, list[Compared]] = {}
     for one in compared:
-        blocks.setdefault(one.second, []).append(one)
+        blocks.setdefault(one.against, []).append(one)
     heads, rows, place = [], [], 0.0
     above = _NAME_ABOVE if form.narrow else 0.0
     for second, found in blocks.items():
@@ -125,7 +125,7 @@ def _forest_figure(compared: list[Compared], theme: Theme, form: Format) -> Figu
     figure = new_figure(form.width_inches, place * _ROW_INCHES + 0.85)
     axis = figure.subplots()
     for place_of_head, second in heads:
-        _write_left(axis, place_of_head, f"against {spoken(second)}", theme, bold=True)
+        _write_left(axis, place_of_head, f"against {second}", theme, bold=True)
     for place_of_row, one in rows:
         _interval(axis, one, place_of_row, theme)
         if form.narrow:

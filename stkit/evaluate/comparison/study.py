@@ -19,6 +19,7 @@ from stkit.evaluate.comparison.group import Cost, Group, check_comparable, commo
 from stkit.evaluate.comparison.holm import holm
 from stkit.evaluate.comparison.sample import Sample
 from stkit.evaluate.scores import REFERENCES
+from stkit.evaluate.verdict import spoken
 from stkit.evaluate.window_errors import ErrorsLayout
 
 Score = Literal["mse", "mae"]
@@ -61,6 +62,11 @@ class Compared:
     """Two-sided p-value of the cross-check; None where nothing is ranked or it is not defined."""
     p_adjusted: float | None = None
     """Adjusted for all comparisons of the study; None where nothing is ranked."""
+
+    @property
+    def against(self) -> str:
+        """What the first is compared with, in a sentence: a recipe by its own name, a baseline in words."""
+        return spoken(self.second) if self.with_baseline else self.second
 
     @property
     def word(self) -> Word:

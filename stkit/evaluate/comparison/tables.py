@@ -63,7 +63,7 @@ def compared_tables(compared: Sequence[Compared]) -> dict[str, Table]:
             p_text(one.diebold_mariano),
             f"{one.paired.blocks:.3g}",
         )
-        rows.setdefault(spoken(one.second), []).append(row)
+        rows.setdefault(one.against, []).append(row)
     return {name: Table(head, tuple(found)) for name, found in rows.items()}
 
 

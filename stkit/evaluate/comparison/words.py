@@ -60,7 +60,7 @@ def not_ranked(one: Compared) -> str:
     """Why there is no interval."""
     pair = one.paired
     return (
-        f"{one.first} against {spoken(one.second)}: the difference stays alike over {pair.block} windows, which leaves "
+        f"{one.first} against {one.against}: the difference stays alike over {pair.block} windows, which leaves "
         f"{pair.blocks:.2g} blocks; {FEWEST_BLOCKS * pair.block} test windows would be needed"
     )
 

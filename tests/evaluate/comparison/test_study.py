@@ -242,3 +242,9 @@ def test_what_is_saved_tells_the_same(windows: int) -> None:
         assert scores_table(again, variable.name) == scores_table(found, variable.name)
         assert compared_tables(again.of_variable(variable.name)) == compared_tables(found.of_variable(variable.name))
     assert again.steps_needed == found.steps_needed
+
+
+def test_recipes_keep_their_names_and_baselines_are_said_in_words() -> None:
+    found = study(made(90, {"plain__a_b": 1.0, "good": 0.85}))
+    assert [one.against for one in found.compared] == ["plain__a_b", *["persistence"] * 2, *["damped anomaly"] * 2]
+    assert list(compared_tables(found.compared)) == ["plain__a_b", "persistence", "damped anomaly"]
