@@ -4,9 +4,9 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint docs benchmark clean
 
-# Trains a small model on the packaged sea-surface temperature and says where the report is.
+# Trains a small MIM with attention on the packaged sea-surface temperature and says where the report is.
 demo: $(VENV)/.installed
-	$(BIN)/stkit recipe predrnn-sst
+	$(BIN)/stkit recipe mim+attention.yaml
 
 # Every test and check.
 test: $(VENV)/.test lint docs

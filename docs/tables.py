@@ -36,6 +36,7 @@ PAGES = (
     ROOT / "docs" / "guides" / "when-modules-help.md",
     ROOT / "docs" / "guides" / "nowcaster.md",
     ROOT / "docs" / "guides" / "data.md",
+    ROOT / "docs" / "guides" / "ocean-answer.md",
 )
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -264,6 +265,7 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "field": field_ablations.field_table,
     "expected": field_ablations.expected_table,
     "came_out": field_ablations.count_line,
+    "needed": ablation_text.needed,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,11 +64,26 @@ def record(folder: Path) -> Path:
 
 
 def load(name: str) -> Ablation:
-    """A record by its name."""
+    """A record by its name; what is ``attention=sam nonstationary=none`` in the grid is ``sam`` on the pages."""
     content = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
-    return Ablation(content["about"], study_of(content["comparison"]))
+    return Ablation(content["about"], _shortened(study_of(content["comparison"])))
 
 
-def names() -> list[str]:
-    """Of all records."""
-    return sorted(path.stem for path in RECORDS.glob("*.json"))
+def _shortened(study: Study) -> Study:
+    labels = {member.name: _label(member.name) if member.trained else member.name for member in study.members}
+    return replace(
+        study,
+        members=tuple(replace(member, name=labels[member.name]) for member in study.members),
+        compared=tuple(replace(one, first=labels[one.first], second=labels[one.second]) for one in study.compared),
+    )
+
+
+def _label(name: str) -> str:
+    """The values of the axes that are not ``none``."""
+    values = [part.partition("=")[2] for part in name.split()]
+    return " + ".join(value for value in values if value != "none") or "neither"
+
+
+def names(pattern: str) -> list[str]:
+    """Of the records whose names are like ``ocean-*``."""
+    return sorted(path.stem for path in RECORDS.glob(f"{pattern}.json"))

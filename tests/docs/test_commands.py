@@ -11,7 +11,7 @@ from tests.docs.pages import DOCS, commands
 
 COMMANDS = list(commands())
 PLACEHOLDERS = ("NAME", "REF", "RUN")
-OWN = {"my.yaml": "predrnn-sst"}
+OWN = {"my.yaml": "mim"}
 """Files of the reader, and what the pages copied them from."""
 FROM_OTHERS = ("convgru-sst",)
 """Recipes of the plugin that ``stkit new-plugin`` writes on the page on plugins."""
