@@ -1,4 +1,4 @@
-"""The figures of the recorded ablations on ocean fields: differences with their intervals, and every seed by lead time."""
+"""The figures of the recorded ablations on ocean fields: differences with their intervals, every seed by lead time."""
 
 from __future__ import annotations
 
