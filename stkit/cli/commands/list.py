@@ -15,6 +15,7 @@ TITLES = {
     "modules": "Modules",
     "losses": "Losses",
     "metrics": "Scores",
+    "baselines": "Baselines",
     "datasets": "Datasets",
     "callbacks": "Callbacks",
     "exporters": "Forecast formats",
@@ -26,7 +27,7 @@ _OTHER_NAMES = {"architectures": "stacks", "scores": "metrics"}
 @click.argument("kinds", nargs=-1, type=click.Choice([*TITLES, *_OTHER_NAMES]), metavar="[KIND]...")
 @json_option
 def command(kinds: tuple[str, ...], as_json: bool) -> None:
-    """List what recipes can name: recipes, architectures, cells, modules, losses, scores, datasets.
+    """List what recipes can name: recipes, architectures, cells, modules, losses, scores, baselines, datasets.
 
     \b
     Examples:
