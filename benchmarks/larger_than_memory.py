@@ -5,7 +5,8 @@
 
 The store holds one variable in float32, uncompressed 20 GB; its fields are smooth and rounded and repeat after a year,
 so that it takes less on disk. Statistics are fitted to the training part, then a small PredRNN is trained with the
-usual loader and one worker process. Memory is what this process and its workers have resident, added up.
+usual loader and one worker process. Memory is what this process and its workers have resident, added up; a page that
+several of them share (a library) is counted once.
 """
 
 from __future__ import annotations
@@ -99,11 +100,12 @@ def family(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> int:
-    """Bytes of one process in memory."""
+    """Bytes of one process in memory; its part of the pages that it shares with others (``Pss``)."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 class Timed:

@@ -239,7 +239,8 @@ def streaming_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]
     yield "| | fitting | training |"
     yield "|---|---:|---:|"
     memory = found["highest_gigabytes"]
-    yield f"| most in memory, all processes [GB] | {memory['fitting']:.2f} | {memory['training']:.2f} |"
+    label = "most in memory, all processes, shared pages once [GB]"
+    yield f"| {label} | {memory['fitting']:.2f} | {memory['training']:.2f} |"
     yield f"| time | {found['fitting_seconds']:.0f} s | {found['step_seconds']:.2f} s a step |"
     yield f"| of it waiting for a batch | | {found['waited_seconds']:.3f} s a step |"
     yield ""
