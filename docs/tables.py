@@ -37,6 +37,7 @@ PAGES = (
     ROOT / "docs" / "guides" / "nowcaster.md",
     ROOT / "docs" / "guides" / "data.md",
     ROOT / "docs" / "guides" / "ocean-answer.md",
+    ROOT / "docs" / "guides" / "speed.md",
 )
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -249,6 +250,23 @@ def streaming_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]
         f"{found['gigabytes_on_disk']:.1f} GB on disk), {found['training_steps']} steps of {found['batch_size']} "
         f"windows with one worker process, {found['processors']} processors, {found['date']}. Written from "
         "`docs/records/streaming/zarr.json`."
+def engines_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]:
+    """How much faster Winograd's engine is than the direct convolution, and how much larger its rounding."""
+    kept = json.loads((RECORDS / "engines.json").read_text(encoding="utf-8"))
+    about = kept["about"]
+    yield "| model | training step | forecast | rounding of outputs | of gradients |"
+    yield "|---|---:|---:|---:|---:|"
+    for row in kept["rows"]:
+        cells = [f"{row[f'{what}_direct'] / row[f'{what}_winograd']:.2f} ×" for what in ("train", "forecast")]
+        cells += [f"{row[name]:.1f} ×" for name in ("output_error", "gradient_error")]
+        widths, kernel = row["widths"], row["kernel"]
+        model = f"{row['model']}, {len(widths)} × {widths[0]} channels, {kernel} × {kernel}, batch {row['batch']}"
+        yield f"| {model} | " + " | ".join(cells) + " |"
+    yield ""
+    yield (
+        "How many times faster `winograd` is than `direct`, by processor time on one core, and how many times as large "
+        f"its largest error is ({about['processor']}, torch {about['torch'].split('+')[0]}, {about['date']}). Written from "
+        "`docs/records/engines.json`, which `python benchmarks/engines.py --record` makes."
     )
 
 
@@ -267,6 +285,7 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "expected": field_ablations.expected_table,
     "came_out": field_ablations.count_line,
     "needed": ablation_text.needed,
+    "engines": engines_table,
 }
 
 

@@ -16,11 +16,14 @@ from stkit.cells.base import (
     TransitionSite,
     slices,
 )
+from stkit.cells.engine import DIRECT, Direct, Engine
 from stkit.cells.forget import Forget
-from stkit.cells.gates import Direct, Engine, GateBlock, Source, sequence, use_engine
+from stkit.cells.gates import GateBlock, Source, sequence, use_engine
 from stkit.cells.peephole import NoPeephole, Peephole, build_peephole
+from stkit.cells.winograd import Winograd
 
 __all__ = [
+    "DIRECT",
     "Attached",
     "Attachment",
     "AttachmentSite",
@@ -41,6 +44,7 @@ __all__ = [
     "Tensors",
     "Transition",
     "TransitionSite",
+    "Winograd",
     "attend",
     "attention_weights",
     "build_peephole",

@@ -22,6 +22,7 @@ from stkit.recipe.plan import NodePlan, plan, plan_forecaster
 from stkit.recipe.problem import refusal
 from stkit.recipe.sections.model import EncoderForecaster as EncoderForecasterConfig
 from stkit.recipe.sections.model import ModelConfig
+from stkit.stacks.engine import set_engine
 from stkit.stacks.forecaster import Forecaster
 from stkit.stacks.nonstationary import NonStationary, NonStationarySite
 from stkit.stacks.rollout import EncoderForecaster, NextFrame, Rollout
@@ -104,7 +105,7 @@ def build_forecaster(
         rollout = EncoderForecaster(stack, builder.stack(plan_forecaster(model, known_channels)), head)
     else:
         rollout = NextFrame(stack, head)
-    return Forecaster(
+    forecaster = Forecaster(
         rollout,
         in_channels=in_channels,
         out_channels=out_channels,
@@ -112,6 +113,11 @@ def build_forecaster(
         patch=model.patch,
         nonstationary=builder.nonstationary(model.nonstationary, in_channels - known_channels, grid),
     )
+    try:
+        set_engine(forecaster, model.engine)
+    except ValueError as error:
+        raise refusal(str(error), ("model", "engine")) from error
+    return forecaster
 
 
 class _Builder:

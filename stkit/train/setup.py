@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from stkit.errors import CheckpointError, RecipeError
+from stkit.errors import CheckpointError, RecipeError, UsageError
 from stkit.plugin.manager import plugins
 from stkit.train import checkpoint as checkpoints
 from stkit.train.batches import Batches
@@ -47,6 +47,8 @@ class Training:
     """Accelerate's wrapper of the optimiser."""
     ema: AveragedWeights | None
     callbacks: tuple[Callback, ...]
+    engine: dict[str, Any]
+    """What computes the convolutions, for ``run.json``."""
     run: RunDirectory = field(init=False)
     """Set once it is there: what is wrong with a recipe or its data is told before anything is written."""
     step: int = 0
@@ -161,6 +163,7 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator, data: PreparedData 
     loss: Loss = build_component("losses", recipe.train.loss, site)
     objective = Objective(forecaster, loss, recipe.data.input_steps)
     objective.to(accelerator.device)
+    engine = _engine(recipe, forecaster, data.grid, share, accelerator.device)
     ema = build_ema(recipe.train.ema_decay, objective.forecaster)
     optimiser = build_optimiser(recipe.train.optimiser, objective)
     prepared_objective, prepared_optimiser = accelerator.prepare(objective, optimiser)
@@ -175,7 +178,35 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator, data: PreparedData 
         optimiser=prepared_optimiser,
         ema=ema,
         callbacks=tuple(build_component("callbacks", config) for config in recipe.train.callbacks),
+        engine=engine,
     )
+
+
+def _engine(
+    recipe: Recipe, forecaster: Forecaster, grid: tuple[int, int], share: int, device: torch.device
+) -> dict[str, Any]:
+    """What computes the convolutions of a training batch, for the run record.
+
+    Raises:
+        UsageError: the recipe insists on an engine that cannot be here.
+    """
+    from stkit.stacks.engine import engine_record
+
+    crop = recipe.data.crop
+    cells = grid if crop is None else (min(crop.height, grid[0]), min(crop.width, grid[1]))
+    height, width = (-(-side // recipe.model.patch) for side in cells)
+    batch = max(share // recipe.train.accumulate, 1)
+    try:
+        return engine_record(
+            forecaster,
+            recipe.model.engine,
+            batch=batch,
+            grid=(height, width),
+            device=device,
+            precision=recipe.train.precision,
+        )
+    except ValueError as error:
+        raise UsageError(f"model.engine: {error}") from error
 
 
 def passes(recipe: Recipe) -> int:

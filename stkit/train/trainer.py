@@ -212,6 +212,7 @@ def describe_training(training: Training) -> None:
     training.run.update_record(
         device=describe(training.accelerator),
         world_size=training.accelerator.num_processes,
+        engine=training.engine,
         precision=training.recipe.train.precision,
         parameters=sum(parameter.numel() for parameter in training.objective.forecaster.parameters()),
         split=training.data.split_summary,

@@ -1,6 +1,6 @@
 """Our code against the numbers of other implementations: outputs, states, losses and gradients in float64.
 
-``STKIT_GOLDENS`` names another folder of such files; see ``goldens/README.md``.
+``STKIT_GOLDENS`` names another folder of such files; see ``goldens/README.md``. Each engine is held to them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+
+from stkit.cells import Winograd, gates, use_engine
+from stkit.stacks import build
 
 from .adapters.registry import ADAPTERS, adapter_of
 from .conftest import KEY
@@ -42,6 +45,20 @@ def test_parity(path: Path, record_property: Callable[[str, object], None]) -> N
         found = asdict(row_of(golden))
         # The last digits differ from machine to machine.
         assert {**found, "largest_error": None} == {**recorded, "largest_error": None}, "python -m tests.parity.record"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_parity_in_winograds_domain(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files and the same limit, with every convolution that has a transform computed there."""
+    adapter = adapter_of(path.name)
+    if adapter is None:
+        pytest.skip(f"{path.name}: the architecture is not implemented")
+    monkeypatch.setattr(gates, "DIRECT", Winograd())  # of cells that are built alone
+    monkeypatch.setattr(build, "set_engine", lambda module, _: use_engine(module, Winograd()))
+    golden = Golden.read(path)
+    adapter(golden)
+    name, worst = golden.worst
+    assert worst <= TOLERANCE, f"{name} differs by {worst:.1e}"
 
 
 def test_every_adapter_has_a_shipped_file() -> None:

@@ -38,9 +38,10 @@ class _Attended(Config):
 
     @model_serializer(mode="wrap")
     def _without_what_is_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A recipe without these modules keeps its hash, and so its runs, from before there were any.
+        # A recipe without these keeps its hash, and so its runs, from before there were any.
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key not in ("attention", "nonstationary") or value}
+        absent: dict[str, Any] = {"attention": {}, "nonstationary": None, "engine": "auto"}
+        return {key: value for key, value in values.items() if key not in absent or value != absent[key]}
 
 
 class LayerConfig(_Attended):
@@ -98,3 +99,6 @@ class ModelConfig(_Attended):
     """What turns the hidden state into a frame."""
     rollout: RolloutChoice
     """How the stack runs over time."""
+    engine: Literal["auto", "direct", "winograd"] = "auto"
+    """How the cells' convolutions are computed; it changes rounding and nothing else. ``direct``: one by one;
+    ``winograd``: by Winograd's minimal filtering, on a processor in float32; ``auto``: so where it is faster."""

@@ -1,0 +1,76 @@
+"""How a gate block convolves: the interface of engines, and the one that is the oracle of all others.
+
+Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from stkit.cells.gates import GateBlock
+
+
+class Engine:
+    """Computes a block's gate pre-activations from its sources.
+
+    An engine sees a whole block at once: which gates each source feeds (``block.sources``), the kernels
+    (``block.kernels``), biases and norms. So it may sum the sources before it leaves a transformed domain. The tensors
+    of a source come as they are, not concatenated, and a state is one and the same tensor object in every block that
+    reads it: an engine may transform each tensor once and find it again. :meth:`sequence` is the span over which the
+    weights are constant: what depends on weights alone is computed once in it.
+    """
+
+    name: str
+    """What recipes call it."""
+
+    def sequence(self) -> AbstractContextManager[None]:
+        """Entered by a rollout before its first step and left after its last."""
+        return nullcontext()
+
+    def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+        """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
+        raise NotImplementedError
+
+
+class Direct(Engine):
+    """One convolution for each source, over all the gates it feeds; then its norm; then the sum gate by gate."""
+
+    name = "direct"
+
+    def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+        """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
+        total: dict[str, Tensor] = {}
+        for name, source in block.sources.items():
+            parts = inputs[name]
+            signal = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            response = block.norms[name](same_convolution(signal, block.kernels[name], block.bias_of(name)))
+            for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
+                total[gate] = total[gate] + part if gate in total else part
+        return total
+
+
+DIRECT = Direct()
+"""The engine every block starts with."""
+
+
+def same_convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve so that the grid keeps its size: zeros, ``(k-1)//2`` before and ``k//2`` after on each axis.
+
+    Args:
+        x: ``B C_in *grid``.
+        kernel: ``C_out C_in *k`` with one size for each axis of the grid, which may be even.
+        bias: ``C_out`` or None.
+    """
+    sizes = kernel.shape[2:]
+    convolve = F.conv2d if len(sizes) == 2 else F.conv3d
+    if all(size % 2 for size in sizes):
+        return convolve(x, kernel, bias, padding=tuple(size // 2 for size in sizes))
+    margins = [margin for size in reversed(sizes) for margin in ((size - 1) // 2, size // 2)]
+    return convolve(F.pad(x, margins), kernel, bias)

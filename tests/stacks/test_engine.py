@@ -1,0 +1,80 @@
+"""Which engine a recipe's model gets, and what the run record says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import stkit
+from stkit.cells import Direct, GateBlock, Winograd
+from stkit.errors import RecipeError
+from stkit.stacks.build import model_config
+from stkit.stacks.engine import engine_record
+from stkit.stacks.forecaster import Forecaster
+
+CPU = torch.device("cpu")
+
+
+def engines(forecaster: Forecaster) -> set[Any]:
+    return {part.engine for part in forecaster.modules() if isinstance(part, GateBlock)}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("auto", Winograd), ("direct", Direct), ("winograd", Winograd)])
+def test_all_cells_share_the_engine_that_is_named(name: str, kind: type) -> None:
+    (engine,) = engines(stkit.build("mim", layers=[4, 4], engine=name))
+    assert type(engine) is kind
+    assert engine.name == name
+
+
+def test_engines_give_the_same_forecast() -> None:
+    """Where Winograd pays, so that ``auto`` takes it, too; the context is long enough for both layers to work."""
+    context = torch.rand(2, 3, 1, 16, 16)
+    said = {}
+    for name in ("direct", "winograd", "auto"):
+        torch.manual_seed(0)
+        forecaster = stkit.build("predrnn", layers=[128, 128], cell={"kernel": 3}, engine=name)
+        with torch.no_grad():
+            said[name] = forecaster(context, 2)
+    assert torch.equal(said["auto"], said["winograd"])
+    assert not torch.equal(said["auto"], said["direct"])
+    torch.testing.assert_close(said["auto"], said["direct"], rtol=1e-4, atol=1e-6)
+
+
+def test_insisting_where_no_kernel_fits_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"model\.engine: winograd takes square kernels of 3 or 5 cells, and no cell"):
+        stkit.build("predrnn", layers=[4], cell={"kernel": 7}, engine="winograd")
+    stkit.build("predrnn", layers=[4], cell={"kernel": 7}, engine="auto")
+    with pytest.raises(RecipeError, match="winogrd"):
+        stkit.build("predrnn", layers=[4], engine="winogrd")
+
+
+def record(name: Any, layers: list[int], **said: Any) -> dict[str, Any]:
+    forecaster = stkit.build("predrnn", layers=layers, cell={"kernel": 3}, engine=name)
+    return engine_record(forecaster, name, **{"batch": 8, "grid": (16, 16), "device": CPU, "precision": "no", **said})
+
+
+def test_the_record_counts_blocks() -> None:
+    """Of each layer the gates and the output gate; the 1x1 convolutions, of the memories and the head, are direct."""
+    assert record("direct", [32, 32]) == {"asked": "direct", "winograd": 0, "direct": 7}
+    found = record("auto", [32, 32])
+    assert (found["winograd"], found["direct"]) == (4, 3)
+    assert "within 10 times" in found["rounding"]
+    assert record("auto", [8, 8])["winograd"] == 0
+    assert record("winograd", [8, 8])["winograd"] == 4
+    assert record("auto", [32, 32], batch=1)["winograd"] == 0
+    assert record("auto", [32, 32], precision="bf16")["winograd"] == 0
+    assert record("auto", [32, 32], device=torch.device("cuda"))["winograd"] == 0
+
+
+@pytest.mark.parametrize("said", [{"precision": "bf16"}, {"device": torch.device("cuda")}])
+def test_insisting_elsewhere_than_on_a_processor_in_float32_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"computes in float32 on a processor, not in \w+ on \w+; say auto"):
+        record("winograd", [8], **said)
+
+
+def test_a_recipe_without_it_keeps_its_hash() -> None:
+    plain = model_config({"name": "predrnn"})
+    assert "engine" not in plain.model_dump()
+    assert model_config({"name": "predrnn", "engine": "direct"}).model_dump()["engine"] == "direct"
