@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
 import ablation_records  # noqa: E402
 import ablation_text  # noqa: E402
+import benchmark_text  # noqa: E402
 import field_ablations  # noqa: E402
 
 RECORDS = ROOT / "docs" / "records"
@@ -206,77 +207,13 @@ def mean_scores(record: Record, forecast: str) -> str:
     return " | ".join("–" if None in values else f"{sum(values) / len(values):.3g}" for values in found.values())
 
 
-def attention_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]:
-    """What each form of attention takes at the highest, and how long a step takes, by the side of the grid."""
-    kept = json.loads((RECORDS / "attention" / "cost.json").read_text(encoding="utf-8"))
-    about, rows = kept["about"], kept["rows"]
-    sides = sorted({row["side"] for row in rows})
-    yield "| MiB, and seconds, of a step | " + " | ".join(f"{side} × {side}" for side in sides) + " |"
-    yield "|---|" + "---:|" * len(sides)
-    for form in dict.fromkeys(row["form"] for row in rows):
-        found = {row["side"]: row for row in rows if row["form"] == form}
-        cells = [f"{found[side]['mebibytes']:.0f}, {found[side]['milliseconds'] / 1000:.2g} s" for side in sides]
-        name, _, options = form.partition(", ")
-        yield f"| `{name}`{', ' + options if options else ''} | " + " | ".join(cells) + " |"
-    matrix = [f"{side**4 * 4 / 2**20:,.0f}" for side in sides]
-    yield "| *one matrix of scores, which none of them holds* | " + " | ".join(matrix) + " |"
-    yield ""
-    yield (
-        f"One step, forward and backward, of {about['channels']} channels and one sample in float32: memory beyond "
-        "inputs and parameters, and processor time on one core "
-        f"({about['processor']}, torch {about['torch'].split('+')[0]}, {about['date']}). Written from "
-        "`docs/records/attention/cost.json`, which `python benchmarks/attention.py --record` makes."
-    )
-
-
-def streaming_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]:
-    """What training from a store larger than memory had in memory, and how long it waited for batches."""
-    path = RECORDS / "streaming" / "zarr.json"
-    if not path.is_file():
-        yield "No run is recorded yet."
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    steps, height, width = found["shape"]
-    yield "| | fitting | training |"
-    yield "|---|---:|---:|"
-    memory = found["highest_gigabytes"]
-    label = "most in memory, all processes, shared pages once [GB]"
-    yield f"| {label} | {memory['fitting']:.2f} | {memory['training']:.2f} |"
-    yield f"| time | {found['fitting_seconds']:.0f} s | {found['step_seconds']:.2f} s a step |"
-    yield f"| of it waiting for a batch | | {found['waited_seconds']:.3f} s a step |"
-    yield ""
-    yield (
-        f"A store of {found['gigabytes']:.1f} GB in float32 ({steps:,} x {height} x {width}; compressible fields, "
-        f"{found['gigabytes_on_disk']:.1f} GB on disk), {found['training_steps']} steps of {found['batch_size']} "
-        f"windows with one worker process, {found['processors']} processors, {found['date']}. Written from "
-        "`docs/records/streaming/zarr.json`."
-def engines_table(_records: Mapping[str, Record], _name: str) -> Iterator[str]:
-    """How much faster Winograd's engine is than the direct convolution, and how much larger its rounding."""
-    kept = json.loads((RECORDS / "engines.json").read_text(encoding="utf-8"))
-    about = kept["about"]
-    yield "| model | training step | forecast | rounding of outputs | of gradients |"
-    yield "|---|---:|---:|---:|---:|"
-    for row in kept["rows"]:
-        cells = [f"{row[f'{what}_direct'] / row[f'{what}_winograd']:.2f} ×" for what in ("train", "forecast")]
-        cells += [f"{row[name]:.1f} ×" for name in ("output_error", "gradient_error")]
-        widths, kernel = row["widths"], row["kernel"]
-        model = f"{row['model']}, {len(widths)} × {widths[0]} channels, {kernel} × {kernel}, batch {row['batch']}"
-        yield f"| {model} | " + " | ".join(cells) + " |"
-    yield ""
-    yield (
-        "How many times faster `winograd` is than `direct`, by processor time on one core, and how many times as large "
-        f"its largest error is ({about['processor']}, torch {about['torch'].split('+')[0]}, {about['date']}). Written from "
-        "`docs/records/engines.json`, which `python benchmarks/engines.py --record` makes."
-    )
-
-
 TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "scores": scores_table,
     "index": index_table,
     "runs": runs_table,
     "recognition": recognition_line,
-    "attention": attention_table,
-    "streaming": streaming_table,
+    "attention": benchmark_text.attention,
+    "streaming": benchmark_text.streaming,
     "verdict": ablation_text.verdict,
     "differences": ablation_text.differences,
     "seeds": ablation_text.seeds,
@@ -285,7 +222,7 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "expected": field_ablations.expected_table,
     "came_out": field_ablations.count_line,
     "needed": ablation_text.needed,
-    "engines": engines_table,
+    "engines": benchmark_text.engines,
 }
 
 
