@@ -170,6 +170,7 @@ def stkit_metrics() -> Iterator[MetricSpec]:
         ("ssim_range1", "image_metrics:StructuralSimilarity", "Fixed", "structural similarity for a data range of 1"),
         ("ssim_uint8", "image_metrics:StructuralSimilarityUint8", "Fixed", "structural similarity of 8-bit images"),
         ("ssim_float2", "image_metrics:StructuralSimilarityFloat2", "Fixed", "structural similarity, range 2 (MIM)"),
+        ("lpips_alex", "image_metrics:PerceptualSimilarity", "Fixed", "LPIPS; its network must be downloaded once"),
         ("variance_ratio", "spectrum:VarianceRatio", "Fixed", "variance of the forecast over that of the truth"),
         ("effective_resolution", "spectrum:EffectiveResolution", "Fixed", "smallest scale with half the true power"),
         ("crps", "ensemble:ContinuousRankedProbabilityScore", "Fixed", "fair CRPS of an ensemble; of one forecast MAE"),

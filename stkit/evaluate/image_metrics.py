@@ -6,12 +6,14 @@ Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` widt
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stkit.errors import UsageError
 from stkit.evaluate.metric import Array, Comparison, Metric, ratio
 
 _SSIM_WINDOW = 11
@@ -121,6 +123,43 @@ class PeakSignalToNoise(_ImageScore):
         from torchmetrics.functional.image import peak_signal_noise_ratio
 
         return peak_signal_noise_ratio(forecast, truth, data_range=1.0, reduction="none", dim=(1, 2, 3))
+
+
+class PerceptualSimilarity(_ImageScore):
+    """LPIPS (Zhang et al. 2018): the distance of two images in the features of a trained network.
+
+    Raises:
+        UsageError: the network's weights are not on this machine and cannot be downloaded.
+    """
+
+    label = "LPIPS (AlexNet)"
+    convention = (
+        "learned perceptual image patch similarity by AlexNet (Zhang et al. 2018), each variable as a grey image in "
+        "[0, 1], mean over frames; the forecast is clipped; only for values in [0, 1] without missing cells"
+    )
+    better = "lower"
+    unit = "1"
+    smallest_side = 32
+
+    def __init__(self) -> None:
+        nothing = torch.zeros(1, 1, self.smallest_side, self.smallest_side)
+        try:
+            self.of_frames(nothing, nothing)
+        except OSError as error:
+            folder = Path(torch.hub.get_dir()) / "checkpoints"
+            raise UsageError(
+                "evaluate.metrics: lpips_alex needs the weights of AlexNet (alexnet-owt-7be5be79.pth, 233 MB), which "
+                f"torchvision downloads at the first use, and they cannot be had: {error}. Put the file into {folder}, "
+                "or leave the score out"
+            ) from error
+
+    def of_frames(self, forecast: Tensor, truth: Tensor) -> Tensor:
+        """Distance of each frame, ``N``, from ``N 1 H W``."""
+        from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+
+        images = (image.clamp(0, 1).expand(-1, 3, -1, -1) for image in (forecast, truth))
+        found = learned_perceptual_image_patch_similarity(*images, net_type="alex", normalize=True, reduction="none")
+        return found.detach().reshape(len(forecast))
 
 
 def _uniform_similarity(one: Tensor, other: Tensor, data_range: float, side: int = 7) -> Tensor:
