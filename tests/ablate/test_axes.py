@@ -169,7 +169,7 @@ def test_slugs_are_folders(planned) -> None:
         ("nonstationary={kernel: 3}", "no transition or non-stationary module"),
         ("cell=lstm", "there is no cell 'lstm'; did you mean"),
         ("model=predrn", "there is no architecture 'predrn'; did you mean 'predrnn'"),
-        ("overlay=attentoin", "did you mean 'attention'?"),
+        ("overlay=attentoin", "did you mean 'attention' or"),
         ("model.cell.kernl=1", "there is no such key; did you mean 'kernel'?"),
         ("model.cell.kernel=1,big", "should be a whole number"),
         ("seed=1,2", "cannot be an axis: --seeds says"),

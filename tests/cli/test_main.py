@@ -81,7 +81,7 @@ USAGE = {
     "list zzz": "error: invalid value for '[KIND]...': 'zzz' is not one of",
     "info zzz": "error: nothing is called 'zzz'; known: ",
     "info predrnnn": "error: nothing is called 'predrnnn'; did you mean 'predrnn'",
-    "info mse --kind zzz": "error: there is no kind 'zzz'; known: callbacks, cells, datasets",
+    "info mse --kind zzz": "error: there is no kind 'zzz'; known: baselines, callbacks, cells, datasets",
     "info mse --kind celsl": "error: there is no kind 'celsl'; did you mean 'cells'?\n",
     "validate predrn-sst": "error: no recipe is called 'predrn-sst'; did you mean 'predrnn-sst'",
     "validate nowhere.yaml": "error: there is no file 'nowhere.yaml'; ",

@@ -61,7 +61,7 @@ def test_their_weighted_mean_is_the_score(trained: RunDirectory) -> None:
 def test_what_the_file_says(trained: RunDirectory) -> None:
     found = read_errors(trained.errors)
     layout, scores = found.layout, Scores.read(trained.scores)
-    assert layout.forecasts == ("model", "persistence", "climatology", "damped_anomaly")
+    assert layout.forecasts == ("model", "persistence", "climatology", "damped_anomaly", "eof_linear")
     assert [(variable.name, variable.units) for variable in layout.variables] == [("sst", "degC")]
     assert (layout.input_steps, layout.horizon) == (INPUT_STEPS, HORIZON)
     assert layout.windows_hash == scores.windows_hash

@@ -119,7 +119,7 @@ def test_a_dry_run_has_it_in_the_count(recipes: Recipes) -> None:
 
 
 def _bases() -> list[str]:
-    overlays = {"attention", "netcdf", "nonstationary", "recall", "reverse-sampling"}
+    overlays = {"attention", "mnist", "netcdf", "nonstationary", "radar", "recall", "reverse-sampling", "sst", "wind"}
     return [spec.name for spec in plugins().specs("recipes") if spec.plugin == "stkit" and spec.name not in overlays]
 
 

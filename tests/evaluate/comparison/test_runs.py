@@ -97,7 +97,7 @@ def test_compare_tells_and_writes_a_report(runs: list[RunDirectory], tmp_path: P
     said = json.loads(capsys.readouterr().out)
     assert said["report"] == str(report)
     assert {one["word"] for one in said["compared"]} == {"not ranked"}
-    assert [one["second"] for one in said["compared"]] == ["persistence", "climatology", "damped_anomaly"]
+    assert [one["second"] for one in said["compared"]] == ["persistence", "climatology", "damped_anomaly", "eof_linear"]
 
 
 def test_the_report_has_a_place_of_its_own(
