@@ -157,8 +157,8 @@ class PerceptualSimilarity(_ImageScore):
         """Distance of each frame, ``N``, from ``N 1 H W``."""
         from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
-        images = (image.clamp(0, 1).expand(-1, 3, -1, -1) for image in (forecast, truth))
-        found = learned_perceptual_image_patch_similarity(*images, net_type="alex", normalize=True, reduction="none")
+        said, true = (image.clamp(0, 1).expand(-1, 3, -1, -1) for image in (forecast, truth))
+        found = learned_perceptual_image_patch_similarity(said, true, net_type="alex", normalize=True, reduction="none")
         return found.detach().reshape(len(forecast))
 
 
