@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ _SSIM_WINDOW = 11
 class _ImageScore(Metric):
     """Mean over the complete frames of a score of one frame."""
 
-    better = "higher"
+    better: Literal["higher", "lower"] = "higher"
     statistics = 2
     smallest_side = 1
 
