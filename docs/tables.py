@@ -20,6 +20,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stkit.evaluate.verdict import spoken
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
@@ -112,7 +114,7 @@ def scores_table(records: Mapping[str, Record], name: str) -> Iterator[str]:
         yield "|---|" + "---:|" * len(leads)
         for forecast, values in found["scores"].items():
             row = " | ".join("–" if value is None else f"{value:.3f}" for value in values[metric])
-            label = f"**{name}**" if forecast == "model" else forecast.replace("_", " ")
+            label = f"**{name}**" if forecast == "model" else spoken(forecast)
             yield f"| {label} | {row} |"
     yield ""
     cost = f"{minutes(run)} of training and scoring on {run['device']}, {run['parameters']:,} parameters"
