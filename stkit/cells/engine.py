@@ -5,7 +5,7 @@ Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from stkit.cells.gates import GateBlock
+
+Pieces = Callable[[bool], AbstractContextManager[None]]
+"""Makes the context of a piece of a sequence; True: the piece is computed again."""
 
 
 class Engine:
@@ -33,6 +36,18 @@ class Engine:
     def sequence(self) -> AbstractContextManager[None]:
         """Entered by a rollout before its first step and left after its last."""
         return nullcontext()
+
+    def pieces(self, *, keep_weights: bool = True) -> Pieces:
+        """Called within a sequence: what to enter around each piece of it that keeps its inputs only.
+
+        It is entered with False in the forward pass, and with True where the piece is computed again, in the backward
+        pass, after the sequence has ended. What was found of the piece's tensors must not outlive the piece.
+
+        Args:
+            keep_weights: what depends on weights alone may be kept from the forward pass on; otherwise it is computed
+                in every piece, for memory.
+        """
+        return lambda again: nullcontext()
 
     def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""

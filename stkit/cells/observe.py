@@ -10,7 +10,7 @@ Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width (in patches), ``K``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,11 @@ def watch(observer: Observer) -> Iterator[None]:
         yield
     finally:
         _observer = before
+
+
+def repeated() -> AbstractContextManager[None]:
+    """Called before something that happens twice: what to enter the second time, so that it is shown once."""
+    return nullcontext() if _observer is None else watch(Observer())
 
 
 def gate(module: nn.Module, memory: str, kept: Tensor) -> Tensor:

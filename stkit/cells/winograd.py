@@ -5,7 +5,7 @@ Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width, ``A`` places in a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakIdKeyDictionary
 
-from stkit.cells.engine import DIRECT, Engine
+from stkit.cells.engine import DIRECT, Engine, Pieces
 from stkit.cells.tiles import Tiles, tiles
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class Winograd(Engine):
         self.name = "auto" if where_it_pays else "winograd"
         self._inside = 0
         self._signals = WeakIdKeyDictionary()
-        self._groups: WeakKeyDictionary[nn.Module, tuple[Any, list[_Group]]] = WeakKeyDictionary()
+        self._groups: WeakKeyDictionary[GateBlock, tuple[Any, list[_Group]]] = WeakKeyDictionary()
+        self._own: dict[GateBlock, tuple[Any, list[_Group]]] = {}  # of this sequence, whose graph they belong to
+        self._keep_weights = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Winograd:
         return Winograd(where_it_pays=self.where_it_pays)  # a copy of a model takes nothing of a sequence along
@@ -79,9 +81,24 @@ class Winograd(Engine):
             self._inside -= 1
             if not self._inside:
                 self._signals.clear()
-                for block, (_, groups) in list(self._groups.items()):
-                    if any(group.in_graph for group in groups):
-                        del self._groups[block]
+                self._own = {}
+
+    def pieces(self, *, keep_weights: bool = True) -> Pieces:
+        """See :meth:`Engine.pieces`."""
+        own = self._own
+
+        @contextmanager
+        def piece(again: bool) -> Iterator[None]:
+            before = self._inside, self._own, self._keep_weights
+            self._inside, self._own, self._keep_weights = self._inside + 1, own, keep_weights
+            self._signals.clear()
+            try:
+                yield
+            finally:
+                self._inside, self._own, self._keep_weights = before
+                self._signals.clear()
+
+        return piece
 
     def __call__(self, block: GateBlock, inputs: Inputs) -> dict[str, Tensor]:
         """One pre-activation ``B width H W`` for each gate of ``block``, without the gate's own bias."""
@@ -131,12 +148,13 @@ class Winograd(Engine):
         parameters = (*block.kernels.values(), *block.biases.values())
         in_graph = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
         key = (in_graph, widths, [(parameter.data_ptr(), parameter._version) for parameter in parameters])
-        known = self._groups.get(block)
+        kept: MutableMapping[GateBlock, tuple[Any, list[_Group]]] = self._own if in_graph else self._groups
+        known = kept.get(block)
         if known is not None and known[0] == key:
             return known[1]
         made = _groups(block, widths, own, in_graph=in_graph)
-        if self._inside or not in_graph:
-            self._groups[block] = (key, made)
+        if self._keep_weights and (self._inside or not in_graph):
+            kept[block] = (key, made)
         return made
 
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from stkit.cells.attend import KeyMask, masked_keys
 from stkit.cells.base import Tensors
 from stkit.cells.gates import sequence
+from stkit.stacks import recompute
 from stkit.stacks.nonstationary import AsItIs, NonStationary, chosen
 from stkit.stacks.patch import Patches
-from stkit.stacks.rollout import Rollout, RolloutState
+from stkit.stacks.rollout import Aux, Rollout, RolloutState, detached
 
 Frame = Float[Tensor, "B _ H W"]
 Frames = Float[Tensor, "B _ _ H W"]
@@ -35,6 +36,20 @@ class RolloutOut(NamedTuple):
     """Index, in the frames given, of the first one that is forecast."""
     aux: list[tuple[Mapping[str, Tensor], ...]]
     """By-products: for each step taken, for each node, tensors by name (in folded space)."""
+
+
+class _Seen(NamedTuple):
+    """What a training rollout knows of one frame."""
+
+    frame: Tensor
+    valid: Tensor | None
+    shown: bool | Tensor
+    """Whether the network sees it, or its own forecast of it; for each sample where samples differ."""
+    known: Tensor | None
+    next_known: Tensor | None
+    base: Tensor | None
+    """The forecast of the next frame from which the model forecasts the departure."""
+    in_context: bool
 
 
 class StreamState(NamedTuple):
@@ -259,6 +274,8 @@ class Forecaster(nn.Module):
         base: AnyFrames | None = None,
         tokens: Bool[Tensor, "_ _"] | None = None,
         valid: AnyValid | None = None,
+        truncate: int | None = None,
+        anew: recompute.Level = "none",
     ) -> RolloutOut:
         """Forecasts for training, where the whole sequence is at hand.
 
@@ -272,6 +289,9 @@ class Forecaster(nn.Module):
                 shows the context and forecasts. Only for rollouts that predict every next frame.
             valid: ``B T C H W``, bool: where ``frames`` have a value; None: everywhere. Of what follows the context it
                 counts where frames are shown.
+            truncate: time steps after which the gradient stops on its way back through states and forecasts; None: it
+                goes back to the first frame.
+            anew: what the backward pass computes a second time, to keep less for it; the numbers are the same.
 
         Raises:
             ValueError: if a shape does not fit, tokens are given to a rollout that cannot use them, or there is a base
@@ -288,8 +308,10 @@ class Forecaster(nn.Module):
         if tokens is not None and not self.network.predicts_context:
             raise ValueError("an encoder-forecaster is shown no frame after the context: it takes no sampling tokens")
         keys = self._keys(frames[:, :context_steps], None if valid is None else valid[:, :context_steps])
-        with sequence(self), masked_keys(self.network, keys):
-            return self._unroll(self._fed(frames), context_steps, known, base, tokens, self._fed(valid))
+        if truncate is not None and truncate < 1:
+            raise ValueError(f"the gradient goes back at least 1 step, received {truncate}")
+        with sequence(self), masked_keys(self.network, keys), recompute.recomputing(anew, self.network, keys):
+            return self._unroll(self._fed(frames), context_steps, known, base, tokens, self._fed(valid), truncate)
 
     def _unroll(
         self,
@@ -299,6 +321,7 @@ class Forecaster(nn.Module):
         base: Tensor | None,
         tokens: Tensor | None,
         valid: Tensor | None,
+        truncate: int | None,
     ) -> RolloutOut:
         batch, steps, _, height, width = frames.shape
         patches = Patches(self.patch, height, width)
@@ -308,22 +331,49 @@ class Forecaster(nn.Module):
         memory = self.nonstationary.initial_memory(batch, height, width, frames.device, frames.dtype)
         aux: list[tuple[Mapping[str, Tensor], ...]] = []
         predictions: list[Tensor] = []
+        forecast: Tensor | None = None
         for t in range(steps - 1):
-            if t == 0 or (tokens is None and t < context_steps):
-                z, memory = self.nonstationary.encode(frames[:, t], memory, _at(valid, t))
-            elif tokens is None:
-                z, memory = self.nonstationary.feed(self._fed(predictions[-1]), memory)
-            else:
-                shown, forecast = tokens[:, t - 1], self._fed(predictions[-1])
-                z, memory = self._shown_or_fed(shown, frames[:, t], _at(valid, t), forecast, memory)
-            take_in = self.network.absorb if t < context_steps else self.network.feed
-            state, taken = take_in(_join(patches.fold(z), _at(known, t)), state)
+            if truncate is not None and t and t % truncate == 0:
+                state, memory = detached(state), {name: value.detach() for name, value in memory.items()}
+                forecast = None if forecast is None else forecast.detach()
+            shown = True if t == 0 else t < context_steps if tokens is None else tokens[:, t - 1]
+            at = _Seen(
+                frames[:, t], _at(valid, t), shown, _at(known, t), _at(known, t + 1), _at(base, t), t < context_steps
+            )
+            forecast, state, memory, taken = recompute.step(self._advance, at, forecast, state, memory, t + 1 >= first)
             aux.extend(taken)
-            if t + 1 >= first:
-                said, state, taken = self.network.forecast(_at(known, t + 1), state)
-                aux.extend(taken)
-                predictions.append(self._frame(patches.unfold(said), memory, _at(base, t)))
+            if forecast is not None:
+                predictions.append(forecast)
         return RolloutOut(torch.stack(predictions, dim=1), first, aux)
+
+    def _advance(
+        self, at: _Seen, forecast: Tensor | None, state: RolloutState, memory: Tensors, speaks: bool
+    ) -> tuple[Tensor | None, RolloutState, Tensors, tuple[Aux, ...]]:
+        """One time step of a training rollout, from the forecast of its frame to that of the next one.
+
+        Args:
+            at: the frame.
+            forecast: of it; None where there is none yet.
+            state: of the network.
+            memory: of the module for non-stationary fields.
+            speaks: whether the next frame is forecast.
+        """
+        patches = Patches(self.patch, *at.frame.shape[-2:])
+        if at.shown is True:
+            z, memory = self.nonstationary.encode(at.frame, memory, at.valid)
+        else:
+            assert forecast is not None
+            fed = self._fed(forecast)
+            if at.shown is False:
+                z, memory = self.nonstationary.feed(fed, memory)
+            else:
+                z, memory = self._shown_or_fed(at.shown, at.frame, at.valid, fed, memory)
+        take_in = self.network.absorb if at.in_context else self.network.feed
+        state, aux = take_in(_join(patches.fold(z), at.known), state)
+        if not speaks:
+            return None, state, memory, aux
+        said, state, more = self.network.forecast(at.next_known, state)
+        return self._frame(patches.unfold(said), memory, at.base), state, memory, (*aux, *more)
 
     def _shown_or_fed(
         self, shown: Tensor, frame: Tensor, valid: Tensor | None, forecast: Tensor, memory: Tensors

@@ -25,6 +25,16 @@ class RolloutState(NamedTuple):
     """What the head reads next: every node's hidden state; empty where the forecast takes a step of its own."""
 
 
+def detached(state: RolloutState) -> RolloutState:
+    """The same numbers, from which no gradient goes back."""
+    stacks = tuple(StackState(tuple(_cut(node) for node in stack.nodes), _cut(stack.carry)) for stack in state.stacks)
+    return RolloutState(stacks, tuple(hidden.detach() for hidden in state.hidden))
+
+
+def _cut(tensors: Tensors) -> Tensors:
+    return {name: value.detach() for name, value in tensors.items()}
+
+
 class Rollout(nn.Module):
     """How frames are taken in and forecasts given out.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stkit.cells import observe
 from stkit.cells.base import Cell, Tensors
 from stkit.plugin.config import CarryPort, axes
+from stkit.stacks import recompute
 
 
 class StackState(NamedTuple):
@@ -99,7 +100,7 @@ class Stack(nn.Module):
         ys: list[Tensor] = []
         aux: list[Tensors] = []
         for place, own in enumerate(state.nodes):
-            out = self._node(place).step(signal, own, carry)
+            out = recompute.layer(self._node(place).step, signal, own, carry)
             signal, carry = out.y, out.carry
             states.append(out.state)
             ys.append(out.y)
