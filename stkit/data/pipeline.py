@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stkit.data.box import Box, crop
 from stkit.data.calendar import Times, following
+from stkit.data.fill_values import FillValues
 from stkit.data.known import Known, check_known, known_inputs, known_names
 from stkit.data.known_fields import KnownFields
 from stkit.data.record import Record
@@ -82,11 +83,15 @@ class Pipeline:
             known_fields: what is given and not forecast, fitted already.
 
         Raises:
-            DataError: if a variable has no value in the training part, or the record does not suffice.
+            DataError: if a variable has no value in the training part, or a fill value that nobody declared, or the
+                record does not suffice.
         """
         valid = torch.zeros(record.shape, dtype=torch.bool)
+        fill = FillValues(variables)
         for piece in record:
             valid |= piece.fields.isfinite().any(0)
+            fill.add(piece.fields.numpy())
+        fill.check()
         if mask is not None:
             valid &= torch.from_numpy(mask)
         for variable, found in zip(variables, valid, strict=True):
