@@ -32,7 +32,8 @@ def elsewhere(pipeline: Pipeline, grid: Grid, valid: Bool[Tensor, "C H W"], told
     if fitted:
         raise DataError(
             f"{told}; {' and '.join(fitted)} belong to the cells of the training. Train with what every cell shares: "
-            "transforms.anomaly: none, transforms.standardise: variable, departure_from: none or persistence"
+            "transforms.anomaly: none, transforms.standardise: variable, departure_from: none, persistence or "
+            "extrapolation"
         )
     return replace(pipeline, grid=grid, valid=valid)
 

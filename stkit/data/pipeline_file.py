@@ -20,7 +20,7 @@ from stkit.data.pipeline import Pipeline
 from stkit.data.source import Axis, Grid, Variable
 from stkit.data.transforms import TRANSFORMS, Transform
 from stkit.errors import CheckpointError
-from stkit.evaluate.baselines import DEPARTURES
+from stkit.evaluate.departures import DEPARTURES
 
 _FORMAT = 1
 _TENSORS = "pipeline.safetensors"

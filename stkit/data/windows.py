@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from stkit.data.box import Box
+from stkit.data.box import Box, crop
 from stkit.data.calendar import Times, as_text, breaks
 from stkit.data.pipeline import Pipeline
 from stkit.data.source import Fields, FieldSource, Part, SequenceSource
@@ -111,10 +111,19 @@ class Windows(Dataset[Sample], ABC):
         }
         if self.pipeline.known_channels:
             sample["known"] = self.pipeline.known(times, self.frames, box, forcing)
-        base = self.pipeline.base_track(fields, times, self.pipeline.input_steps, box)
+        base = self._base(index, fields, times, box)
         if base is not None:
             sample["base"] = base
         return sample
+
+    def _base(self, index: int, fields: Tensor, times: Times | None, box: Box | None) -> Tensor | None:
+        """What the departure is counted from; of a part of the window, from what may move into it, too."""
+        departure, steps = self.pipeline.departure, self.pipeline.input_steps
+        if box is None or departure is None or not departure.looks_around:
+            return self.pipeline.base_track(fields, times, steps, box)
+        wide = box.around(self.grid)
+        base = self.pipeline.base_track(self._read(index, wide).fields, times, steps, wide)
+        return None if base is None else crop(base, box.within(wide))
 
     @abstractmethod
     def _read(self, index: int, box: Box | None) -> Raw:

@@ -41,6 +41,8 @@ class Baseline(ABC):
     """
 
     name: ClassVar[str]
+    looks_around: ClassVar[bool] = False
+    """Whether the forecast of a cell comes from other cells, so that a part of the grid does not suffice for it."""
 
     @classmethod
     def from_config(cls, config: ComponentConfig, data: DataConfig) -> Baseline:
@@ -261,10 +263,6 @@ class DampedAnomaly(Climatology):
         fresh._normal = Normal.from_state(kind, tensors)
         fresh._slope = tensors["slope"]
         return fresh
-
-
-DEPARTURES: Mapping[str, type[Baseline]] = {kind.name: kind for kind in (Persistence, Climatology, DampedAnomaly)}
-"""Those that a model may depart from, by the name that recipes use: they can be written down and read back."""
 
 
 def make_baseline(config: ComponentConfig | str, data: DataConfig) -> Baseline:

@@ -25,6 +25,7 @@ class Extrapolation(Baseline):
     """
 
     name = "extrapolation"
+    looks_around = True
 
     @property
     def about(self) -> str:

@@ -122,7 +122,7 @@ def _roles(recipe: Recipe) -> Found:
             if variable in seen:
                 yield ("data", "roles", role, place), f"{variable!r} is named before, as {seen[variable]}"
             seen[variable] = role
-    if roles["target"] and data.departure_from in ("persistence", "damped_anomaly"):
+    if roles["target"] and data.departure_from in ("persistence", "damped_anomaly", "extrapolation"):
         message = (
             f"{data.departure_from} starts from the last known value, and a target ({', '.join(roles['target'])}) has "
             "none when a forecast is made: write climatology or none"

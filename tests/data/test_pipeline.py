@@ -29,7 +29,7 @@ configs = st.builds(
     st.sampled_from(["none", "month", "day_of_year"]),
     st.sampled_from(["none", "variable", "cell"]),
     st.sampled_from([[], ["mask"], ["mask", "calendar"]]),
-    st.sampled_from(["none", "persistence", "climatology", "damped_anomaly"]),
+    st.sampled_from(["none", "persistence", "climatology", "damped_anomaly", "extrapolation"]),
 )
 
 
@@ -124,7 +124,7 @@ def test_a_batch_is_its_windows() -> None:
         torch.testing.assert_close(back[at], pipeline.inverse(sample["frames"], raws[index].times), equal_nan=True)
 
 
-@pytest.mark.parametrize("departure", ["persistence", "climatology", "damped_anomaly"])
+@pytest.mark.parametrize("departure", ["persistence", "climatology", "damped_anomaly", "extrapolation"])
 def test_no_base_sees_its_own_frame_or_a_later_one(departure: str) -> None:
     data = from_source(config(input_steps=3, horizon=4, departure_from=departure), source(), 0)
     raw = data.train.raw(0)

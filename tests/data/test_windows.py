@@ -143,3 +143,22 @@ def test_fields_without_times() -> None:
         from_source(config(extra_inputs=["calendar"]), record, 0)
     with pytest.raises(DataError, match="a climatology by month needs times"):
         from_source(config(transforms={"anomaly": "month"}), record, 0)
+
+
+def test_the_base_of_a_crop_sees_what_moves_into_it() -> None:
+    """A shower beyond the crop that comes into it: the base of the crop is that of the whole field, cut."""
+    steps, size = 60, 48
+    y, x = np.mgrid[:size, :size]
+    places = 2.0 * (np.arange(steps) % 12)[:, None, None]
+    fields = np.exp(-((y - 24) ** 2 + (x - 8 - places) ** 2) / 20).astype(np.float32)[:, None]
+    chosen = config(departure_from="extrapolation", input_steps=4, horizon=4, transforms={"standardise": "none"})
+    data = from_source(chosen, ArraySource(fields), 0)
+    box = Box(16, 20, 16, 16)
+    whole, part = data.train.sample(0), data.train.sample(0, box)
+    assert box.around((size, size)) == Box(0, 4, 48, 44)
+    rows, columns = box.slices
+    cut = whole["base"][..., rows, columns]
+    assert (part["base"] - cut).abs().max() < 0.05
+    alone = data.pipeline.base_track(data.train.raw(0).fields[..., rows, columns], None, 4, box)
+    assert alone is not None
+    assert (alone - cut).abs().max() > 0.3, "the crop alone does not know what comes"

@@ -88,7 +88,7 @@ class DataConfig(Config):
     extra_inputs: tuple[Literal["calendar", "mask", "latitude"], ...] = ()
     """Known inputs that are in no file: ``calendar``, sine and cosine of the season (2 channels); ``mask``, 1 on valid
     cells; ``latitude``, its sine."""
-    departure_from: Literal["none", "persistence", "climatology", "damped_anomaly"] = "none"
+    departure_from: Literal["none", "persistence", "climatology", "damped_anomaly", "extrapolation"] = "none"
     """Forecast the departure from this baseline, so that a head that starts at zero starts at the baseline."""
     crop: CropConfig | None = None
     """Random crops in training; null: whole fields."""
