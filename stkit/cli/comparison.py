@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stkit.cli.output import console
-from stkit.evaluate.comparison.tables import Table, compared_tables, cost_table, scores_table, shown_score
+from stkit.evaluate.comparison.tables import Table, compared_tables, cost_table, score_words, scores_table, shown_score
 from stkit.evaluate.comparison.words import finding, not_ranked, worth
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def print_study(study: Study) -> None:
         compared = study.of_variable(variable.name)
         if compared:
             out.print()
-            title = f"difference of the {study.score.upper()} of {variable.name} over all lead times"
+            title = f"difference of the {score_words(study)} of {variable.name} over all lead times"
             out.print(Text(title, style="bold"))
             _print({f"against {name}": table for name, table in compared_tables(compared).items()})
         if study.rankable:

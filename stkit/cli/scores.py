@@ -15,21 +15,19 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_FIRST = ("rmse", "mse_per_frame", "mae", "mse")
-
 
 def print_scores(scores: Scores, *, every: bool = False) -> None:
-    """Print the verdict, and for each variable the error and the skill by lead time.
+    """Print the verdict, and for each variable the first score and the skill by lead time.
 
     Args:
         scores: of a run.
-        every: every score, not just the first error and the skill.
+        every: every score, not just the first and the skill.
     """
     from rich.text import Text
 
     out = console()
     for name, variable in scores.variables.items():
-        chosen = list(scores.metrics) if every else [_first(scores)]
+        chosen = list(scores.metrics) if every else [scores.headline]
         for place, metric in enumerate(chosen):
             info = scores.metrics[metric]
             values = {forecast: variable.scores[forecast][metric] for forecast in scores.forecasts}
@@ -46,10 +44,6 @@ def print_scores(scores: Scores, *, every: bool = False) -> None:
         out.print(Text(f"scored cells: {counted}, {percent(variable.grid_fraction)} of the grid\n", style="dim"))
     out.print(Text(scores.finding, style="bold"))
     out.print(Text(scores.worth))
-
-
-def _first(scores: Scores) -> str:
-    return next((name for name in _FIRST if name in scores.metrics), next(iter(scores.metrics)))
 
 
 def _heading(title: str, convention: str) -> Text:

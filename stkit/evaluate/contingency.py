@@ -5,6 +5,7 @@ Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` widt
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Self, TypeVar
@@ -29,6 +30,8 @@ class _Contingency(Metric):
     """
 
     statistics = 5
+    score_statistics = 4
+    bounds = (0.0, 1.0)
     unit = "1"
     short: str
     made: str
@@ -117,6 +120,7 @@ class HeidkeSkillScore(_Contingency):
     short = "HSS"
     made = "Heidke skill score, the share of correct forecasts beyond chance"
     better = "higher"
+    bounds = (-1.0, 1.0)
 
     @staticmethod
     def _of_counts(hits: Array, alarms: Array, misses: Array, rest: Array) -> Array:
@@ -130,6 +134,7 @@ class FrequencyBias(_Contingency):
     short = "frequency bias"
     made = "frequency bias, (hits + false alarms) / (hits + misses)"
     better = "one"
+    bounds = (0.0, math.inf)
 
     @staticmethod
     def _of_counts(hits: Array, alarms: Array, misses: Array, rest: Array) -> Array:

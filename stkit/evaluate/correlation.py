@@ -26,6 +26,7 @@ class _AnomalyCorrelation(Metric):
     better = "higher"
     unit = "1"
     statistics = 2
+    bounds = (-1.0, 1.0)
     needs_climatology = True
     useful_from = 0.6
 

@@ -6,6 +6,7 @@ score.
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import numpy as np
@@ -62,6 +63,7 @@ class SpreadSkill(Metric):
     better = "one"
     unit = "1"
     statistics = 2
+    bounds = (0.0, math.inf)
 
     def sums(self, comparison: Comparison) -> Array:
         """See :meth:`Metric.sums`."""
@@ -135,6 +137,8 @@ class Reliability(Metric):
     better = "lower"
     unit = "1"
     statistics = 3 * _PROBABILITIES + 2
+    score_statistics = 2
+    bounds = (0.0, 1.0)
 
     def __init__(self, event: Event) -> None:
         self.event = event
@@ -166,19 +170,19 @@ class Reliability(Metric):
             inside = weights * (place == number)
             found += [(inside * values).sum(axis=_SPACE) for values in (1.0, probability, observed)]
         brier = (weights * np.square(probability - observed)).sum(axis=_SPACE)
-        return np.stack([*found, brier, weights.sum(axis=_SPACE)], axis=1)
+        return np.stack([brier, weights.sum(axis=_SPACE), *found], axis=1)
 
     def score(self, sums: Array) -> Array:
         """See :meth:`Metric.score`."""
-        return self.event.only_meant(ratio(sums[-2], sums[-1]))
+        return self.event.only_meant(ratio(sums[0], sums[1]))
 
     def curve(self, sums: Array) -> Curve | None:
         """See :meth:`Metric.curve`: for each bin of probability its mean, how often the event came, and its weight."""
-        weight, probability, observed = (sums[start : 3 * _PROBABILITIES : 3] for start in range(3))
+        weight, probability, observed = (sums[start::3] for start in (2, 3, 4))
         lines = {
             "forecast probability": ratio(probability, weight),
             "observed frequency": ratio(observed, weight),
-            "share of forecasts": ratio(weight, np.broadcast_to(sums[-1], weight.shape)),
+            "share of forecasts": ratio(weight, np.broadcast_to(sums[1], weight.shape)),
         }
         places = tuple(number / (_PROBABILITIES - 1) for number in range(_PROBABILITIES))
         return Curve("forecast probability", places, lines)

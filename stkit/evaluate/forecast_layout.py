@@ -102,7 +102,7 @@ class Entry(NamedTuple):
 
 def entries(layout: Layout) -> list[Entry]:
     """Every variable, coordinates first. Times are doubles: CF 1.8 knows no integers of 64 bits."""
-    return [*_starts(layout), *_members(layout), *_horizontal(layout), *_fields(layout)]
+    return [*_starts(layout), *_members(layout), *horizontal(layout), *_fields(layout)]
 
 
 def mean_name(variable: Variable) -> str:
@@ -174,7 +174,8 @@ def _members(layout: Layout) -> list[Entry]:
     return found
 
 
-def _horizontal(layout: Layout) -> list[Entry]:
+def horizontal(layout: Layout) -> list[Entry]:
+    """The coordinates of the grid, and its projection where there is one."""
     grid, (rows, columns) = layout.grid, layout.axes
     found = [_axis(rows, grid.y, "Y"), _axis(columns, grid.x, "X")]
     if grid.mapping is not None:

@@ -5,6 +5,7 @@ Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` widt
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import Literal
@@ -58,6 +59,7 @@ class StructuralSimilarity(_ImageScore):
         "the forecast is not clipped; only for values in [0, 1] without missing cells"
     )
     unit = "1"
+    bounds = (-1.0, 1.0)
     smallest_side = _SSIM_WINDOW
 
     def of_frames(self, forecast: Tensor, truth: Tensor) -> Tensor:
@@ -75,6 +77,7 @@ class _UniformSimilarity(_ImageScore):
     """Structural similarity with the square window of scikit-image, 7 x 7 cells, all of one weight."""
 
     unit = "1"
+    bounds = (-1.0, 1.0)
     smallest_side = 7
     data_range: float
 
@@ -140,6 +143,7 @@ class PerceptualSimilarity(_ImageScore):
     )
     better = "lower"
     unit = "1"
+    bounds = (0.0, math.inf)
     smallest_side = 32
 
     def __init__(self) -> None:

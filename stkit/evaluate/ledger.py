@@ -1,6 +1,7 @@
 """The running sums of every score of every forecast.
 
-Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width, ``S`` statistics of the score.
+Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width, ``S`` statistics of a score,
+``F`` forecasts, ``N`` statistics of all scores that are kept for each window.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ class Ledger:
         self._windows = np.zeros(1)
 
     @property
+    def kept(self) -> tuple[str, ...]:
+        """``N`` names of scores: whose statistic it is, of those that are kept for each window."""
+        return tuple(name for name, metric in self.metrics.items() for _ in range(metric.kept))
+
+    @property
     def windows(self) -> int:
         """Windows added so far."""
         return int(self._windows[0])
@@ -61,7 +67,7 @@ class Ledger:
         forecasts: Mapping[str, NDArray[np.floating]],
         climatology: Array | None = None,
         members: Mapping[str, NDArray[np.floating]] | None = None,
-    ) -> None:
+    ) -> Array:
         """Add a batch.
 
         Args:
@@ -69,8 +75,12 @@ class Ledger:
             forecasts: the same for each forecast that is compared.
             climatology: the same for the climatology of the training part, for the scores that need it.
             members: ``M B L C H W`` of each forecast that is an ensemble, finite where its mean is.
+
+        Returns:
+            ``F B N L C``: of each forecast and window the statistics that :attr:`kept` names.
         """
         members = members or {}
+        windows: list[Array] = []
         true_cells = np.isfinite(truth).sum(axis=(0, 1, 3, 4))
         counted = shared_cells(truth, [forecasts[forecast] for forecast in self.forecasts])
         exact = truth.astype(np.float64)
@@ -78,12 +88,15 @@ class Ledger:
             said = forecasts[forecast].astype(np.float64)
             several = members[forecast].astype(np.float64) if forecast in members else None
             comparison = Comparison(said, exact, counted, self.weights, climatology, several)
-            for name, metric in self.metrics.items():
-                self._sums[forecast, name] += metric.sums(comparison).sum(axis=0)
+            found = {name: metric.sums(comparison) for name, metric in self.metrics.items()}
+            for name, sums in found.items():
+                self._sums[forecast, name] += sums.sum(axis=0)
+            windows.append(np.concatenate([sums[:, : self.metrics[name].kept] for name, sums in found.items()], axis=1))
         self._cells[0] += truth.size / truth.shape[2]
         self._cells[1] += true_cells
         self._cells[2] += counted.sum(axis=(0, 1, 3, 4))
         self._windows[0] += len(truth)
+        return np.stack(windows)
 
     def score(self, forecast: str, metric: str) -> Array:
         """The score ``L C`` of a forecast; NaN where it is not defined."""

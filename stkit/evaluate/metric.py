@@ -8,6 +8,7 @@ score, ``K`` points of a curve.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from stkit.plugin.config import ComponentConfig
 
 Array = NDArray[np.float64]
 Better = Literal["lower", "higher", "zero", "one"]
+
+MOST_KEPT = 8
+"""A score that is made of more statistics than these keeps none of each window, and has no interval: a spectrum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,11 @@ class Training:
     record: Record
     variables: tuple[Variable, ...]
     grid: Grid
+    """That of the fields which are scored."""
     climatology: Climatology | None = None
     """None where no score asked for it."""
+    valid: NDArray[np.bool_] | None = None
+    """``C H W``: where each variable counts on the grid, False on land; None: everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,10 @@ class Metric(ABC):
     """The unit, where ``{u}`` stands for the field's: ``"{u}"``, ``"({u})^2"``, ``"1"``, ``"dB"``."""
     statistics: int
     """How many sums it keeps (``S``)."""
+    score_statistics: int | None = None
+    """How many of the first of them the number is made from, the others being for what is told beside it; None: all."""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """The least and the greatest that the number can be: no interval goes beyond."""
     needs_climatology: bool = False
     """It compares with the climatology of the training part."""
     useful_from: float | None = None
@@ -102,10 +113,20 @@ class Metric(ABC):
 
     @abstractmethod
     def score(self, sums: Array) -> Array:
-        """The number ``L C`` from added statistics ``S L C``; NaN where it is not defined."""
+        """The number ``L C`` from added statistics ``S L C``; NaN where it is not defined.
+
+        Each lead time by itself. It is also called with the first :attr:`kept` statistics alone, those of resampled
+        windows, and then ``L`` is any number of resamples.
+        """
+
+    @property
+    def kept(self) -> int:
+        """How many statistics of each window are kept, to make the 95 % interval of: 0 where they are too many."""
+        needed = self.statistics if self.score_statistics is None else self.score_statistics
+        return needed if needed <= MOST_KEPT else 0
 
     def beside(self, sums: Array) -> Mapping[str, Array]:
-        """Numbers of the truth alone that belong beside the score, by name: ``L C`` from added statistics."""
+        """Numbers that belong beside the score, by name: ``L C`` from added statistics, those of the model."""
         return {}
 
     def curve(self, sums: Array) -> Curve | None:

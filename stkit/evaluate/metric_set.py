@@ -9,7 +9,7 @@ from stkit.errors import PluginError
 from stkit.evaluate.baselines import Climatology
 from stkit.evaluate.metric import Metric, Training
 from stkit.evaluate.metrics import MeanSquaredError
-from stkit.evaluate.summary import SQUARED
+from stkit.evaluate.scores import SQUARED
 from stkit.plugin.config import MetricConfig
 from stkit.plugin.manager import plugins
 
@@ -41,6 +41,7 @@ def fit_metrics(metrics: Mapping[str, Metric], data: PreparedData, climatology: 
         DataError: the data do not suffice for a score, or it is for a variable that they do not have.
     """
     normal = None if climatology is None else climatology.normal
-    training = Training(data.record, data.tested.variables, data.tested.grid, normal)
+    valid = data.test.pipeline.valid.cpu().numpy()
+    training = Training(data.record, data.tested.variables, data.tested.grid, normal, valid)
     for metric in metrics.values():
         metric.fit(training)

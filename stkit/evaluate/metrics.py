@@ -5,6 +5,7 @@ Axes: ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` widt
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import numpy as np
@@ -40,6 +41,7 @@ class MeanSquaredError(_CellMean):
         "weighted by the cosine of latitude where there is one"
     )
     better = "lower"
+    bounds = (0.0, math.inf)
     unit = "({u})^2"
 
     @staticmethod
@@ -71,6 +73,7 @@ class MeanAbsoluteError(_CellMean):
         "weighted by the cosine of latitude where there is one"
     )
     better = "lower"
+    bounds = (0.0, math.inf)
     unit = "{u}"
 
     @staticmethod
@@ -119,6 +122,7 @@ class SquaredErrorPerFrame(_FrameSum):
     label = "MSE per frame"
     convention = "squared error summed over the counted cells of a frame, mean over frames, not weighted (Moving MNIST)"
     better = "lower"
+    bounds = (0.0, math.inf)
     unit = "({u})^2"
 
     @staticmethod
@@ -134,6 +138,7 @@ class AbsoluteErrorPerFrame(_FrameSum):
         "absolute error summed over the counted cells of a frame, mean over frames, not weighted (Moving MNIST)"
     )
     better = "lower"
+    bounds = (0.0, math.inf)
     unit = "{u}"
 
     @staticmethod

@@ -30,6 +30,8 @@ class FractionsSkillScore(Metric):
     """
 
     statistics = 4
+    score_statistics = 2
+    bounds = (0.0, 1.0)
     better = "higher"
     unit = "1"
 

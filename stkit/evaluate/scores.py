@@ -7,13 +7,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stkit.errors import UsageError
 from stkit.evaluate.words import score_unit, unit_text, with_unit
 
+if TYPE_CHECKING:
+    from stkit.evaluate.metric import Metric
+
 PerLead = tuple[float | None, ...]
 """A number for each lead time; None where it is not defined."""
+
+Ends = tuple[float, float] | None
+"""Lower and upper end of an interval; None where none can be given."""
+
+SQUARED = "mse"
+"""The score that skill is made from."""
 
 REFERENCES = frozenset({"optimal"})
 """Lines of a table that take no part in the contest: what no forecast can reach but by luck."""
@@ -33,6 +42,11 @@ class ScoreInfo:
     useful_from: float | None = None
     """A forecast is called useful as long as the score is not below this."""
 
+    @classmethod
+    def of(cls, metric: Metric) -> ScoreInfo:
+        """What a score says of itself."""
+        return cls(metric.label, metric.convention, metric.better, metric.unit, metric.useful_from)
+
     def name(self, units: str) -> str:
         """The label without the score's unit, for a field in some units: ``CSI at 1 mm/h``."""
         return self.label.replace("{u}", unit_text(units)).strip()
@@ -50,6 +64,24 @@ class CurveScores:
     x: tuple[float, ...]
     lines: Mapping[str, Mapping[str, tuple[PerLead, ...]]]
     """For each forecast, each line by name: for each lead time its values at ``x``."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariableIntervals:
+    """95 % intervals of one variable's scores, by lead time."""
+
+    scores: Mapping[str, tuple[Ends, ...]] = field(default_factory=dict)
+    """Of the model's scores, by name."""
+    skill: Mapping[str, tuple[Ends, ...]] = field(default_factory=dict)
+    """Of the skill against each baseline."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Why there is none: by the name of a score or a baseline, half a sentence. Empty where the whole test part is too
+    short, which :attr:`Scores.intervals` tells."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one at all."""
+        return any(ends is not None for row in (*self.scores.values(), *self.skill.values()) for ends in row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +107,8 @@ class VariableScores:
     which it is; 0 where it never is."""
     curves: Mapping[str, CurveScores] = field(default_factory=dict)
     """For some scores what they know besides their number: spectra, reliability, ranks."""
+    intervals: VariableIntervals = VariableIntervals()
+    """95 % intervals of the model's scores and skill."""
 
     @property
     def counted_fraction(self) -> float:
@@ -108,6 +142,8 @@ class Scores:
     verdict: str
     data: Mapping[str, str] = field(default_factory=dict)
     """Name, licence and citation of the data, where they are known."""
+    intervals: str = ""
+    """How the intervals are made, or why there are none, in a sentence or two; empty where nobody asked."""
     skill_convention: str = "1 - MSE / MSE of the baseline, on the same cells; 0: as good as it, 1: perfect"
     split: str = field(default="test", init=False)
 
@@ -120,6 +156,11 @@ class Scores:
     def worth(self) -> str:
         """What the finding is worth: the last sentence of the verdict."""
         return self.verdict.rpartition(". ")[2] if ". " in self.verdict else ""
+
+    @property
+    def headline(self) -> str:
+        """The score that stands first: the first that the recipe names. The verdict is about it."""
+        return next(iter(self.metrics))
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -149,6 +190,7 @@ class Scores:
                 for name, variable in self.variables.items()
             },
             "skill_convention": self.skill_convention,
+            "intervals": self.intervals,
             "data": dict(self.data),
         }
 
@@ -183,11 +225,13 @@ class Scores:
                     },
                     skill_horizon=variable.get("skill_horizon", {}),
                     curves={score: _curve(curve) for score, curve in variable.get("curves", {}).items()},
+                    intervals=_intervals(variable.get("intervals", {})),
                 )
                 for name, variable in content["variables"].items()
             },
             verdict=content["verdict"],
             data=content["data"],
+            intervals=content.get("intervals", ""),
             skill_convention=content["skill_convention"],
         )
 
@@ -234,7 +278,27 @@ def _variable_dict(variable: VariableScores) -> dict[str, Any]:
             }
             for score, curve in variable.curves.items()
         },
+        "intervals": {
+            "scores": _rows(variable.intervals.scores),
+            "skill": _rows(variable.intervals.skill),
+            "refused": dict(variable.intervals.refused),
+        },
     }
+
+
+def _rows(rows: Mapping[str, tuple[Ends, ...]]) -> dict[str, list[list[float] | None]]:
+    return {name: [None if ends is None else list(ends) for ends in row] for name, row in rows.items()}
+
+
+def _intervals(content: Mapping[str, Any]) -> VariableIntervals:
+    scores, skill = (
+        {
+            name: tuple(None if ends is None else (ends[0], ends[1]) for ends in row)
+            for name, row in content.get(kind, {}).items()
+        }
+        for kind in ("scores", "skill")
+    )
+    return VariableIntervals(scores, skill, content.get("refused", {}))
 
 
 def _curve(content: Mapping[str, Any]) -> CurveScores:
@@ -258,16 +322,16 @@ def best_at(values: Mapping[str, PerLead], better: str, lead: int) -> frozenset[
     # Numbers that look the same in the table are equally good there.
     places = decimals(values)
     ranks = {
-        name: round(_rank(row[lead], better), places)
+        name: round(rank(value, better), places)
         for name, row in values.items()
-        if row[lead] is not None and name not in REFERENCES
+        if (value := row[lead]) is not None and name not in REFERENCES
     }
     best = min(ranks.values(), default=math.inf)
     return frozenset(name for name, rank in ranks.items() if rank == best)
 
 
-def _rank(value: float | None, better: str) -> float:
-    assert value is not None
+def rank(value: float, better: str) -> float:
+    """A number of which the lower is better, from a score and which way of it is (:attr:`ScoreInfo.better`)."""
     if better == "one":
         return abs(math.log(value)) if value > 0 else math.inf
     return {"lower": value, "higher": -value, "zero": abs(value)}[better]

@@ -14,13 +14,12 @@ from stkit.data.source import SequenceSource
 from stkit.evaluate.baselines import Baseline
 from stkit.evaluate.ledger import Ledger
 from stkit.evaluate.optimal import Optimal
-from stkit.evaluate.scores import CurveScores, ScoreInfo, Scores, VariableScores, finite, skill_horizon
-from stkit.evaluate.verdict import independent, verdict
+from stkit.evaluate.scores import SQUARED, CurveScores, ScoreInfo, Scores, VariableScores, finite, skill_horizon
+from stkit.evaluate.verdict import Headline, Order, independent, verdict
 from stkit.run.load import TrainedForecaster
 
-SQUARED = "mse"
-"""The score that skill and verdict are made from."""
-
+_SQUARED_ERRORS = (SQUARED, "rmse", "mse_per_frame")
+"""Scores that rank forecasts as the squared error does."""
 _A_DAY = np.timedelta64(1, "D")
 
 
@@ -31,6 +30,7 @@ def summarise(
     baselines: Mapping[str, Baseline],
     names: tuple[str, ...],
     members: int = 1,
+    about: str = "",
 ) -> Scores:
     """The scores of a run from the sums over its whole test part.
 
@@ -40,7 +40,8 @@ def summarise(
         ledger: the sums, of all processes.
         baselines: what it was compared with.
         names: the scores that the recipe asks for.
-        members: runs whose forecasts it is the mean of; the forecaster is that of the first of them.
+        members: forecasts that it is the mean of; the forecaster is that of the first of them.
+        about: what was scored, in a few words; empty: the model tells.
     """
     variables: dict[str, VariableScores] = {}
     squares: dict[str, dict[str, Any]] = {}
@@ -71,6 +72,7 @@ def summarise(
             },
             curves={name: curve for name in names if (curve := _curve(ledger, name, channel)) is not None},
         )
+    infos = {name: ScoreInfo.of(ledger.metrics[name]) for name in names}
     windows = len(data.test)
     starts = [data.test.start(index) for index in range(windows)]
     apart = windows if isinstance(data.tested, SequenceSource) else independent(starts, data.test.frames)
@@ -83,13 +85,10 @@ def summarise(
         lead_steps=tuple(range(1, data.config.horizon + 1)),
         lead_unit=data.tested.step_name,
         forecasts={
-            "model": _model_words(forecaster, members),
+            "model": about or _model_words(forecaster),
             **{name: _words(one, data) for name, one in baselines.items()},
         },
-        metrics={
-            name: ScoreInfo(metric.label, metric.convention, metric.better, metric.unit, metric.useful_from)
-            for name, metric in ((name, ledger.metrics[name]) for name in names)
-        },
+        metrics=infos,
         variables=variables,
         verdict=verdict(
             squares,
@@ -98,9 +97,20 @@ def summarise(
             seed=forecaster.recipe.seed,
             members=members,
             one_event=_one_event(data),
+            headlines={name: one for name, variable in variables.items() if (one := _headline(infos, variable))},
         ),
         data=_sources(data),
     )
+
+
+def _headline(infos: Mapping[str, ScoreInfo], variable: VariableScores) -> Headline | None:
+    """The first score, by which forecasts are compared first; None where that is the squared error."""
+    first = next(iter(infos), SQUARED)
+    if first in _SQUARED_ERRORS:
+        return None
+    info = infos[first]
+    values = {forecast: scores[first] for forecast, scores in variable.scores.items()}
+    return Headline(Order(info.name(variable.units), info.better), values)
 
 
 def _curve(ledger: Ledger, metric: str, channel: int) -> CurveScores | None:
@@ -140,17 +150,16 @@ def _skill(model: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray
     return 1.0 - np.divide(model, baseline, out=np.full_like(model, np.nan), where=baseline > 0)
 
 
-def _model_words(forecaster: TrainedForecaster, members: int) -> str:
+def _model_words(forecaster: TrainedForecaster) -> str:
+    return f"{model_words(forecaster)}, weights of step {forecaster.trained_steps}"
+
+
+def model_words(forecaster: TrainedForecaster) -> str:
+    """Architecture and size of a model in a few words."""
     model = forecaster.recipe.model
-    name = model.name or model.cell.name
     layers = len(model.layers)
     parameters = sum(parameter.numel() for parameter in forecaster.forecaster.parameters())
-    if members > 1:
-        return f"mean of {members} runs as an ensemble; the first: {name}, {layers} layers, {parameters} parameters"
-    return (
-        f"{name}, {layers} layer{'s' if layers > 1 else ''}, {parameters} parameters, "
-        f"weights of step {forecaster.trained_steps}"
-    )
+    return f"{model.name or model.cell.name}, {layers} layer{'s' if layers > 1 else ''}, {parameters} parameters"
 
 
 def _words(baseline: Baseline, data: PreparedData) -> str:

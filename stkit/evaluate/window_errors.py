@@ -4,8 +4,10 @@
 part), ``lead_time`` and ``variable``. ``squared_error`` and ``absolute_error`` are means over the cells of a window's
 frame that count for every forecast, weighted by the cosine of latitude where there is one; ``weight`` is the sum of
 those weights. So ``sum(weight * squared_error) / sum(weight)`` over the windows is the mean squared error of the run.
+``statistics`` is what the scores are made of, window by window: added over windows they give any score of these windows
+(:meth:`stkit.evaluate.metric.Metric.score`); ``statistic_of`` says to which score each belongs.
 
-Axes: ``F`` forecasts, ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width.
+Axes: ``F`` forecasts, ``B`` windows, ``L`` lead times, ``C`` variables, ``H`` height, ``W`` width, ``N`` statistics.
 """
 
 from __future__ import annotations
@@ -41,21 +43,31 @@ class WindowErrors(NamedTuple):
     """``F B L C``: mean absolute error, NaN where no cell counts."""
     weight: Array
     """``B L C``: sum of the weights of the cells that count."""
+    statistics: Array
+    """``F B N L C``: what the scores are made of."""
 
     def by_window(self) -> Array:
-        """All in one array ``B 2F+1 L C``, for gathering the windows of several processes."""
-        return np.concatenate([self.squared.swapaxes(0, 1), self.absolute.swapaxes(0, 1), self.weight[:, None]], axis=1)
+        """All in one array ``B (2 + N)F+1 L C``, for gathering the windows of several processes."""
+        forecasts, windows, statistics = self.statistics.shape[:3]
+        flat = self.statistics.swapaxes(0, 1).reshape(windows, forecasts * statistics, *self.weight.shape[1:])
+        parts = [self.squared.swapaxes(0, 1), self.absolute.swapaxes(0, 1), flat, self.weight[:, None]]
+        return np.concatenate(parts, axis=1)
 
     @classmethod
-    def of(cls, by_window: Array) -> WindowErrors:
-        """The inverse of :meth:`by_window`."""
-        forecasts = by_window.shape[1] // 2
-        both = by_window[:, :-1].swapaxes(0, 1)
-        return cls(both[:forecasts], both[forecasts:], by_window[:, -1])
+    def of(cls, by_window: Array, forecasts: int) -> WindowErrors:
+        """The inverse of :meth:`by_window`, of so many forecasts."""
+        windows, width, *rest = by_window.shape
+        statistics = (width - 1) // forecasts - 2
+        squared, absolute, flat, weight = np.split(by_window, [forecasts, 2 * forecasts, width - 1], axis=1)
+        several = flat.reshape(windows, forecasts, statistics, *rest)
+        return cls(squared.swapaxes(0, 1), absolute.swapaxes(0, 1), weight[:, 0], several.swapaxes(0, 1))
 
 
 def window_errors(
-    truth: NDArray[np.floating], forecasts: Sequence[NDArray[np.floating]], weights: Array
+    truth: NDArray[np.floating],
+    forecasts: Sequence[NDArray[np.floating]],
+    weights: Array,
+    statistics: Array | None = None,
 ) -> WindowErrors:
     """Errors of each window, lead time and variable.
 
@@ -63,6 +75,7 @@ def window_errors(
         truth: ``B L C H W`` in physical units, NaN where missing.
         forecasts: the same for each forecast that is compared.
         weights: ``H W``, of the cells.
+        statistics: ``F B N L C``, of the scores (:meth:`stkit.evaluate.ledger.Ledger.add`); None: none are kept.
     """
     counted = shared_cells(truth, forecasts)
     cells = counted * weights
@@ -72,7 +85,9 @@ def window_errors(
         error = np.where(counted, forecast.astype(np.float64) - truth, 0.0)
         for mean, of_error in ((squared, np.square(error)), (absolute, np.abs(error))):
             np.divide((cells * of_error).sum(axis=(3, 4)), total, out=mean[number], where=total > 0)
-    return WindowErrors(squared, absolute, total)
+    if statistics is None:
+        statistics = np.empty((len(forecasts), len(truth), 0, *total.shape[1:]))
+    return WindowErrors(squared, absolute, total, statistics)
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,8 @@ class ErrorsLayout:
     """One step in words."""
     share_steps: bool
     """Whether windows that start less than their length apart share time steps; sequences never do."""
+    statistics: tuple[str, ...] = ()
+    """``N`` names of scores: to which each of the statistics belongs."""
 
 
 class ErrorsFile(WholeFile):
@@ -109,6 +126,8 @@ class ErrorsFile(WholeFile):
             self._file.variables["squared_error"][:, first:stop] = errors.squared
             self._file.variables["absolute_error"][:, first:stop] = errors.absolute
             self._file.variables["weight"][first:stop] = errors.weight
+            if self.layout.statistics:
+                self._file.variables["statistics"][:, first:stop] = errors.statistics
 
     def _define(self) -> None:
         layout, file = self.layout, self._file
@@ -147,6 +166,12 @@ class ErrorsFile(WholeFile):
             error.attrs["long_name"] = words
         weight = file.create_variable("weight", ("start", "lead_time", "variable"), np.float64)
         weight.attrs["long_name"] = "sum of the weights of the counted cells"
+        if layout.statistics:
+            file.dimensions["statistic"] = len(layout.statistics)
+            self._words("statistic_of", "statistic", layout.statistics)
+            dimensions = ("forecast", "start", "statistic", "lead_time", "variable")
+            made_of = file.create_variable("statistics", dimensions, np.float64)
+            made_of.attrs["long_name"] = "what the scores are made of: added over windows they give a score of these"
 
     def _words(self, name: str, dimension: str, words: Sequence[str]) -> None:
         import h5py  # type: ignore[import-untyped]
@@ -167,6 +192,11 @@ class RunErrors:
         """How many windows there are."""
         return len(self.layout.starts)
 
+    def statistics(self, score: str) -> Array | None:
+        """``F B S L C``: what a score is made of in each window; None where that was not kept."""
+        own = np.array([name == score for name in self.layout.statistics], dtype=np.bool_)
+        return self.errors.statistics[:, :, own] if own.any() else None
+
 
 def read_errors(path: Path) -> RunErrors:
     """Read ``errors.nc``.
@@ -180,7 +210,12 @@ def read_errors(path: Path) -> RunErrors:
         with h5netcdf.File(path, "r", decode_vlen_strings=True) as file:
             if int(file.attrs["format"]) != FORMAT:
                 raise ValueError(f"its format is {file.attrs['format']}, expected {FORMAT}")
-            return RunErrors(_layout(file), WindowErrors(*(_array(file, name) for name in _FIELDS)))
+            layout = _layout(file)
+            squared, absolute, weight = (_array(file, name) for name in _FIELDS)
+            sums = np.empty((*squared.shape[:2], 0, *squared.shape[2:]))
+            if layout.statistics:
+                sums = _array(file, "statistics")
+            return RunErrors(layout, WindowErrors(squared, absolute, weight, sums))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}); `stkit eval {path.parent}` writes it again") from error
 
@@ -206,6 +241,7 @@ def _layout(file: Any) -> ErrorsLayout:
         windows_hash=str(file.attrs["windows_hash"]),
         lead_unit=str(file.attrs["lead_unit"]),
         share_steps=bool(file.attrs["windows_share_steps"]),
+        statistics=tuple(_strings(file, "statistic_of")) if "statistic_of" in file.variables else (),
     )
 
 

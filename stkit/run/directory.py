@@ -2,8 +2,8 @@
 
 ``recipe.yaml`` (resolved: repeats the run), ``source/`` (the layers as they were written, and the overrides),
 ``run.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, ``pipeline/``, ``scores.json``, ``errors.nc`` (of each
-window of the test part: what comparisons are made from), ``forecast.nc``, ``diagnosis.json``, ``drift.json`` and
-``drift.html`` (of a run that goes on from another on new data), ``figures/``,
+window of the test part: what comparisons are made from), ``forecast.nc``, ``skill.nc`` (of each cell),
+``diagnosis.json``, ``drift.json`` and ``drift.html`` (of a run that goes on from another on new data), ``figures/``,
 ``report.html``, ``CARD.md``.
 """
 
@@ -122,6 +122,11 @@ class RunDirectory:
     def forecast(self) -> Path:
         """Forecasts of the test part (CF NetCDF)."""
         return self.path / "forecast.nc"
+
+    @property
+    def skill(self) -> Path:
+        """Error and skill of each cell over the test part (CF NetCDF)."""
+        return self.path / "skill.nc"
 
     @property
     def diagnosis(self) -> Path:

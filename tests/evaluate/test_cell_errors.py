@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from stkit.evaluate.cell_errors import CellErrors
+from stkit.evaluate.scores import Scores
+from stkit.run.directory import RunDirectory
 
 NAMES = ("model", "persistence", "climatology", "optimal")
 SHAPE = (7, 5, 2, 3, 4)  # B L C H W
@@ -75,3 +78,19 @@ def test_a_perfect_baseline_leaves_the_skill_undefined() -> None:
     zeros = np.zeros((2, 1, 1, 1, 1))
     cells.add(zeros, {"model": zeros + 1, "persistence": zeros})
     assert np.isnan(cells.skill("persistence")).all()
+
+
+def test_the_file_holds_the_error_and_the_skill_of_each_cell(trained: RunDirectory) -> None:
+    with xr.open_dataset(trained.skill, engine="h5netcdf", decode_timedelta=False) as told:
+        scores = Scores.read(trained.scores)
+        assert list(told.forecast.values) == list(scores.forecasts)
+        assert told.sst_skill.dims == ("baseline", "lead_time", "latitude", "longitude")
+        assert told.sst_squared_error.attrs["units"] == "(degC)2"
+        assert list(told.lead_time.values) == [1, 2]
+        assert told.sst_windows.max() <= scores.windows
+        model, persistence = (told.sst_squared_error.sel(forecast=name) for name in ("model", "persistence"))
+        np.testing.assert_allclose(told.sst_skill.sel(baseline="persistence"), 1 - model / persistence, rtol=1e-12)
+        # Weighted by area and windows, the cells give the score of the field.
+        weights = told.sst_windows * np.cos(np.deg2rad(told.latitude))
+        mean = (model * weights).sum(("latitude", "longitude")) / weights.sum(("latitude", "longitude"))
+        np.testing.assert_allclose(np.sqrt(mean), scores.variables["sst"].scores["model"]["rmse"], rtol=1e-10)

@@ -18,6 +18,7 @@ from stkit.errors import UsageError
 from stkit.evaluate.ensemble_run import evaluate_ensemble
 from stkit.evaluate.run import evaluate_run
 from stkit.evaluate.scores import Scores
+from stkit.evaluate.window_errors import read_errors
 from stkit.run.directory import RunDirectory
 from tests.evaluate.test_run import by_hand
 
@@ -46,8 +47,8 @@ def test_the_scores_are_those_of_the_members_by_hand(pair: list[RunDirectory], t
     paths = [str(run.path) for run in pair]
     assert stkit(["eval", *paths, "--ensemble", "--out", str(out), "--json"]) == 0
     scores = Scores.from_dict(json.loads(out.read_text()))
-    assert "one ensemble of 2 runs" in scores.verdict
-    assert scores.forecasts["model"].startswith("mean of 2 runs as an ensemble")
+    assert "one ensemble of 2 members" in scores.verdict
+    assert scores.forecasts["model"].startswith("mean of an ensemble of 2 runs; the first: predrnn, 2 layers")
     members = []
     for run in pair:
         evaluate_run(run)
@@ -77,11 +78,94 @@ def test_the_scores_are_those_of_the_members_by_hand(pair: list[RunDirectory], t
     assert list(scores.variables["sst"].curves["rank_histogram"].lines) == ["model"]
 
 
-def test_what_is_refused(pair: list[RunDirectory], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_ensemble_has_a_report_and_files_of_its_own(pair: list[RunDirectory], tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for run in pair for path in run.path.rglob("*") if path.is_file()}
+    out = tmp_path / "together"
+    assert stkit(["eval", *(str(run.path) for run in pair), "--ensemble", "--out", str(out)]) == 0
+    folder = RunDirectory.open(out)
+    page = folder.report.read_text(encoding="utf-8")
+    for words in ("unevenness of ranks", "spread / skill", "CRPS", "An ensemble of 2 runs", "members below the truth"):
+        assert words in page, words
+    assert f"stkit eval {pair[0].path} {pair[1].path} --ensemble" in page
+    assert not folder.card.exists()
+    with xr.open_dataset(folder.forecast, engine="h5netcdf") as dataset:
+        assert dataset.attrs["title"].endswith("the mean of an ensemble")
+        assert dataset.sst.sizes["time"] == Scores.read(folder.scores).windows
+    assert "crps" in read_errors(folder.errors).layout.statistics
+    assert {path: path.read_bytes() for path in before} == before, "nothing is written into the runs"
+
+
+def members_file(pair: list[RunDirectory], field_path: Path, out: Path) -> Path:
+    first, *_, last = read_errors(pair[0].errors).layout.times.astype("datetime64[M]")  # type: ignore[union-attr]
+    span = ["--start", f"{first}..{last}", "--member", str(pair[1].path)]
+    assert stkit(["predict", str(pair[0].path), str(field_path), "-o", str(out), *span]) == 0
+    return out
+
+
+def test_the_members_in_a_file_give_the_scores_of_the_runs(
+    pair: list[RunDirectory], field_path: Path, tmp_path: Path
+) -> None:
+    file = members_file(pair, field_path, tmp_path / "members.nc")
+    names = [str(run.path) for run in pair]
+    assert stkit(["eval", *names, "--ensemble", "--out", str(tmp_path / "runs.json")]) == 0
+    assert stkit(["eval", names[0], "--forecasts", str(file), "--out", str(tmp_path / "file")]) == 0
+    runs = Scores.from_dict(json.loads((tmp_path / "runs.json").read_text()))
+    told = Scores.read(tmp_path / "file" / "scores.json")
+    assert told.forecasts["model"] == "mean of an ensemble of 2 members, forecasts from members.nc"
+    for forecast, scores in runs.variables["sst"].scores.items():
+        for name, values in scores.items():
+            found = told.variables["sst"].scores[forecast][name]
+            np.testing.assert_allclose(np.array(found, float), np.array(values, float), rtol=1e-4, err_msg=name)
+
+
+def test_what_is_missing_in_either_is_left_out_and_counted(
+    pair: list[RunDirectory], field_path: Path, tmp_path: Path
+) -> None:
+    """A file whose mask is another one: NaN where there is a truth, and values on land."""
+    whole = xr.load_dataset(members_file(pair, field_path, tmp_path / "members.nc"), decode_timedelta=False)
+    hidden = whole.copy(deep=True)
+    hidden.sst[0, 0, :, 3, 3:7] = np.nan  # of one start and member: the mean has no value there either
+    hidden.sst[:, :, :, 0, 0] = 1000.0  # land
+    hidden.to_netcdf(tmp_path / "hidden.nc", engine="h5netcdf")
+    told = []
+    for name in ("members", "hidden"):
+        arguments = ["eval", str(pair[0].path), "--forecasts", str(tmp_path / f"{name}.nc"), "--json"]
+        assert stkit([*arguments, "--out", str(tmp_path / f"{name}.json")]) == 0
+        told.append(Scores.from_dict(json.loads((tmp_path / f"{name}.json").read_text())).variables["sst"])
+    both, left = told
+    assert left.true_cells == both.true_cells, "the truth is what it was"
+    assert both.counted_cells - left.counted_cells == 4 * 2, "four cells of one start, at two lead times"
+    assert left.counted_fraction < both.counted_fraction
+    assert abs(left.scores["model"]["rmse"][0] - both.scores["model"]["rmse"][0]) < 1, "not 1000 degrees"
+
+
+def test_a_file_that_does_not_fit_is_refused(
+    pair: list[RunDirectory], field_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = xr.load_dataset(members_file(pair, field_path, tmp_path / "members.nc"), decode_timedelta=False)
+    capsys.readouterr()
+    for number, (changed, message) in enumerate(
+        [
+            (whole.isel(time=slice(2, None)), "2 of the 7 starts of the test part are not in it; `stkit predict"),
+            (whole.rename(sst="other"), "has no forecast of sst; it holds other"),
+            (whole.isel(lead_time=slice(1, None)), "lead times 2 month; the test part is scored at 1, 2 month"),
+            (whole.isel(latitude=slice(3)), "3 x 9 cells"),
+            (whole.assign(sst=whole.sst.assign_attrs(units="K")), "sst in 'K'"),
+            (whole.isel(lead_time=0, drop=True).assign(lead_time=whole.lead_time), "as `stkit predict` writes"),
+        ]
+    ):
+        path = tmp_path / f"{number}.nc"
+        changed.to_netcdf(path, engine="h5netcdf")
+        arguments = ["eval", str(pair[0].path), "--forecasts", str(path), "--out", str(tmp_path / f"out{number}")]
+        assert stkit(arguments) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_refused(pair: list[RunDirectory], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="two or more members; 1 was given"):
-        evaluate_ensemble(pair[:1])
+        evaluate_ensemble(pair[:1], tmp_path / "out")
     with pytest.raises(UsageError, match="is named twice"):
-        evaluate_ensemble([pair[0], pair[0]])
+        evaluate_ensemble([pair[0], pair[0]], tmp_path / "out")
     text = pair[1].recipe.read_text()
     pair[1].recipe.write_text(text.replace("gap_steps: 1", "gap_steps: 2"))
     for file in pair[1].checkpoints.rglob("*.json"):
@@ -90,11 +174,14 @@ def test_what_is_refused(pair: list[RunDirectory], capsys: pytest.CaptureFixture
         old = pair[1].read_record()["recipe_hash"]
         file.write_text(file.read_text().replace(old, load(str(pair[1].path)).hash))
     with pytest.raises(UsageError, match="its data section is not that of"):
-        evaluate_ensemble(pair)
+        evaluate_ensemble(pair, tmp_path / "out")
     paths = [str(run.path) for run in pair]
     for arguments, message in (
         (["eval", *paths], "2 runs: score each by itself, or all as one forecast with --ensemble"),
-        (["eval", paths[0], "--out", "x.json"], "--out is for --ensemble"),
+        (["eval", paths[0], "--out", "x.json"], "--out is for --ensemble and --forecasts"),
+        (["eval", *paths, "--forecasts", "x.nc"], "--forecasts: name one run"),
+        (["eval", *paths, "--ensemble", "--out", paths[0]], "holds a run already"),
+        (["eval", paths[0], "--forecasts", str(pair[0].record)], "cannot be read as a file of forecasts"),
     ):
         assert stkit(arguments) == 2
         assert message in " ".join(capsys.readouterr().err.split())

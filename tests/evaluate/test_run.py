@@ -13,7 +13,8 @@ import pytest
 import xarray as xr
 
 from stkit.errors import CheckpointError, DataError, UsageError
-from stkit.evaluate.run import evaluate_run, rounds
+from stkit.evaluate.batches import rounds
+from stkit.evaluate.run import evaluate_run
 from stkit.evaluate.scores import Scores
 from stkit.evaluate.window_errors import read_errors
 from stkit.run.directory import RunDirectory

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from stkit.data.record import Record
-from stkit.data.source import Grid, Variable
+from stkit.data.source import Axis, Grid, Variable
 from stkit.evaluate.metric import Comparison, Training
-from stkit.evaluate.spectrum import EffectiveResolution, VarianceRatio
+from stkit.evaluate.rectangle import largest_rectangle
+from stkit.evaluate.spectrum import EffectiveResolution, VarianceRatio, spacing
 from tests.evaluate.test_events import rain, value
 
 
@@ -69,7 +72,7 @@ def test_a_perfect_forecast_resolves_everything() -> None:
     np.testing.assert_allclose(value(VarianceRatio(), perfect), 1.0)
 
 
-def test_a_field_with_land_has_no_spectrum_and_says_so() -> None:
+def test_a_frame_with_a_missing_cell_is_left_out() -> None:
     data = smoothed(1.0)
     counted = data.counted.copy()
     counted[:, 0, :, 3, 4] = False
@@ -77,8 +80,7 @@ def test_a_field_with_land_has_no_spectrum_and_says_so() -> None:
     found = value(fitted(64, 64), land)
     assert np.isnan(found[0]).all()
     assert np.isfinite(found[1]).all()
-    assert "no" in EffectiveResolution.convention
-    assert "land" in EffectiveResolution.convention
+    assert "only frames without a missing cell" in EffectiveResolution().convention
 
 
 def test_chunks_give_what_the_whole_gives() -> None:
@@ -94,3 +96,75 @@ def test_a_grid_that_is_not_square() -> None:
     truth = np.random.default_rng(0).normal(size=(1, 1, 1, 12, 30))
     data = Comparison(truth, truth, np.ones_like(truth, dtype=bool), np.ones((12, 30)))
     np.testing.assert_allclose(value(fitted(12, 30), data), 2.0)
+
+
+def sea(height: int, width: int, land: tuple[slice, slice]) -> np.ndarray:
+    whole = np.ones((1, height, width), dtype=bool)
+    whole[0][land] = False
+    return whole
+
+
+def with_land(valid: np.ndarray, grid: Grid | None = None) -> EffectiveResolution:
+    one = EffectiveResolution()
+    record = Record.of(np.zeros((2, *valid.shape), dtype=np.float32))
+    one.fit(Training(record, (Variable("v"),), grid or Grid(*valid.shape[1:]), valid=valid))
+    return one
+
+
+def test_with_land_it_is_that_of_the_largest_rectangle_without() -> None:
+    """What lies on land or beside the rectangle has no say in it."""
+    data = smoothed(1.5, 48)
+    valid = sea(48, 48, (slice(0, 12), slice(0, 48)))
+    hidden = np.where(valid, data.truth, np.nan)
+    masked = Comparison(data.forecast, hidden, data.counted & valid, data.weights)
+    cut = Comparison(*(fields[..., 12:, :] for fields in (data.forecast, data.truth, data.counted)), data.weights[12:])
+    one = with_land(valid)
+    np.testing.assert_array_equal(value(one, masked), value(fitted(36, 48), cut))
+    assert np.isfinite(value(one, masked)).all()
+    assert one.convention.endswith("the largest rectangle without land, 36 x 48 cells (rows 13–48, columns 1–48)")
+
+
+def test_with_hardly_a_sea_it_is_not_defined_and_says_so() -> None:
+    one = with_land(sea(20, 20, (slice(None, None, 5), slice(None))))
+    assert one.convention.endswith("not defined here: no rectangle of 8 x 8 cells is without land")
+    assert np.isnan(value(one, smoothed(1.0, 20))).all()
+    assert one.curve(np.zeros((0, 2, 1))) is None
+
+
+def test_in_the_unit_of_the_grid_where_cells_are_squares() -> None:
+    km, metres, degrees = (
+        tuple(Axis(name, np.arange(32) * step, units) for name, units in (("y", units[0]), ("x", units[-1])))
+        for step, units in ((2.0, ["km"]), (2000.0, ["m"]), (2.0, ["degrees_north", "degrees_east"]))
+    )
+    data = smoothed(1.0, 32)
+    cells = value(fitted(32, 32), data)
+    for (y, x), unit in ((km, "km"), (metres, "km"), (degrees, "degrees")):
+        one = with_land(np.ones((1, 32, 32), dtype=bool), Grid(32, 32, y, x))
+        sums = one.sums(data).sum(axis=0)
+        np.testing.assert_allclose(one.beside(sums)[f"model [{unit}]"], 2 * cells)
+        curve = one.curve(sums)
+        assert curve is not None
+        assert curve.x_label == f"wavelength [{unit}]"
+        assert curve.x[0] == pytest.approx(64.0)
+    uneven = Axis("x", np.arange(32) ** 1.5, "km")
+    for y, x in ((km[0], uneven), (km[0], degrees[1]), (Axis("y"), Axis("x"))):
+        assert spacing(Grid(32, 32, y, x)) is None
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_largest_rectangle_is_that_of_plain_loops(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    whole = rng.random((6, 7)) < 0.75
+    sizes = [
+        (min(down - top, right - left), (down - top) * (right - left))
+        for top, left in np.ndindex(6, 7)
+        for down in range(top + 1, 7)
+        for right in range(left + 1, 8)
+        if whole[top:down, left:right].all()
+    ]
+    found = largest_rectangle(whole)
+    if found is None:
+        assert not sizes
+    else:
+        assert whole[found].all()
+        assert (min(whole[found].shape), whole[found].size) == max(sizes)

@@ -8,7 +8,7 @@ import pytest
 
 from stkit.evaluate.report.record import duration_text
 from stkit.evaluate.scores import ScoreInfo, Scores, VariableScores, best_at, decimals, finite, number_text
-from stkit.evaluate.verdict import independent, leads_text, verdict
+from stkit.evaluate.verdict import Headline, Order, independent, leads_text, verdict
 from stkit.evaluate.words import percent, score_unit, signed_text, steps_text, unit_text, with_unit
 
 
@@ -42,6 +42,45 @@ def said(model: tuple, windows: int = 200, apart: int = 200, **baselines: tuple)
 )
 def test_the_finding(model: tuple, expected: str) -> None:
     assert said(model, persistence=(4.0, 5.0, 6.0), damped_anomaly=(2.0, 2.0, 2.0)).startswith(expected + " ")
+
+
+def by_csi(csi: dict[str, tuple], mse: dict[str, tuple]) -> str:
+    first = Headline(Order("CSI at 1 mm/h", "higher"), csi)
+    return verdict({"rain": mse}, windows=9, independent_windows=9, headlines={"rain": first})
+
+
+def test_the_first_score_speaks_first_and_the_squared_error_where_it_says_otherwise() -> None:
+    """A blurred field of rain: the lowest error, and hardly an event."""
+    csi = {"model": (0.1, 0.0), "persistence": (0.3, 0.1), "extrapolation": (0.4, 0.3)}
+    mse = {"model": (3.0, 1.0), "persistence": (4.0, 4.0), "extrapolation": (2.0, 3.0)}
+    assert by_csi(csi, mse).startswith(
+        "Worse than persistence: lower CSI at 1 mm/h than extrapolation and persistence at every lead time. "
+        "By squared error it is otherwise: lower error than extrapolation at lead time 2, higher at lead time 1; "
+        "lower error than persistence at every lead time. 9 test windows"
+    )
+
+
+def test_nothing_is_said_of_the_squared_error_where_it_agrees() -> None:
+    csi = {"model": (0.5, None), "persistence": (0.3, 0.1), "extrapolation": (0.6, 0.3)}
+    mse = {"model": (1.0, 1.0), "persistence": (4.0, 4.0), "extrapolation": (0.5, 3.0)}
+    assert by_csi(csi, mse).startswith(
+        "Lower CSI at 1 mm/h than extrapolation at every lead time; "
+        "higher CSI at 1 mm/h than persistence at every lead time. 9 test windows"
+    )
+
+
+def test_a_first_score_that_is_nowhere_defined_leaves_the_word_to_the_squared_error() -> None:
+    csi = {"model": (None,), "persistence": (0.3,)}
+    assert by_csi(csi, {"model": (1.0,), "persistence": (4.0,)}).startswith("Lower error than persistence at every")
+
+
+def test_nearer_to_what_is_right() -> None:
+    for better, right, words in (("zero", -0.1, "nearer to 0"), ("one", 0.9, "nearer to 1")):
+        values = {"model": (right, 5.0), "persistence": (2.0, 3.0)}
+        first = Headline(Order("bias", better), values)
+        mse = {"model": (1.0, 4.0), "persistence": (2.0, 3.0)}
+        told = verdict({"u": mse}, windows=9, independent_windows=9, headlines={"u": first})
+        assert f"bias {words} than persistence at lead time 1, farther from {words[-1]} at lead time 2." in told.lower()
 
 
 def test_what_it_is_worth() -> None:

@@ -42,9 +42,11 @@ def test_the_errors_are_those_of_plain_loops(seed: int) -> None:
 
 def test_all_in_one_array_and_back() -> None:
     rng = np.random.default_rng(0)
-    errors = WindowErrors(rng.random((3, 4, 2, 1)), rng.random((3, 4, 2, 1)), rng.random((4, 2, 1)))
-    for mine, back in zip(errors, WindowErrors.of(errors.by_window()), strict=True):
-        np.testing.assert_array_equal(mine, back)
+    for kept in (0, 5):
+        squared, absolute = rng.random((2, 3, 4, 2, 1))
+        errors = WindowErrors(squared, absolute, rng.random((4, 2, 1)), rng.random((3, 4, kept, 2, 1)))
+        for mine, back in zip(errors, WindowErrors.of(errors.by_window(), 3), strict=True):
+            np.testing.assert_array_equal(mine, back)
 
 
 def test_their_weighted_mean_is_the_score(trained: RunDirectory) -> None:

@@ -14,9 +14,9 @@ from stkit.errors import UsageError
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option(
     "--score",
-    type=click.Choice(["mse", "mae"]),
     default="mse",
-    help="What is compared: squared errors (default) or absolute ones.",
+    metavar="NAME",
+    help="What is compared: mse, squared errors (default); mae, absolute ones; or a score of the runs, such as csi_1.",
 )
 @click.option(
     "--out",
@@ -36,12 +36,13 @@ def command(runs: tuple[Path, ...], score: str, out: Path | None, overwrite: boo
     Examples:
         stkit compare runs/predrnn-sst/* runs/convlstm-sst/*
         stkit compare runs/a runs/b --out a-b.html
+        stkit compare runs/rain/* --score csi_1
         stkit compare runs/a runs/b --json
     """
     import tempfile
 
     from stkit.cli.comparison import print_study
-    from stkit.evaluate.comparison.runs import read_groups
+    from stkit.evaluate.comparison.runs import metric_of, read_groups
     from stkit.evaluate.comparison.study import study
     from stkit.evaluate.comparison.write import write_page
     from stkit.run.directory import new_path
@@ -53,7 +54,8 @@ def command(runs: tuple[Path, ...], score: str, out: Path | None, overwrite: boo
     if path.exists() and not overwrite:
         raise UsageError(f"--out {path}: the file exists; --overwrite writes over it")
     groups = read_groups(runs)
-    found = study(groups, score="mae" if score == "mae" else "mse")
+    metric = None if score in ("mse", "mae") else metric_of(runs[0], score)
+    found = study(groups, score=score, metric=metric)
     with tempfile.TemporaryDirectory(prefix="stkit-compare-") as figures:
         write_page(
             found,

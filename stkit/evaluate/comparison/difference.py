@@ -1,10 +1,10 @@
-"""The difference between two forecasts' losses with its interval: blocks of start times and seeds resampled.
+"""The difference between two forecasts' scores with its interval: blocks of start times and seeds resampled.
 
 Axes: ``S`` seeds, ``T`` test windows, ``K`` columns (the mean over all lead times, then each lead time), ``R``
 resamples.
 
-With ``d_t`` the difference at window ``t``, averaged over the seeds of either side, three variances make that of its
-mean:
+With ``d_t`` the difference of what window ``t`` adds to the scores (:attr:`Sample.departures`), averaged over the seeds
+of either side, three variances make that of the difference of the scores:
 
 - ``V_b`` of the blocks: :func:`stkit.evaluate.comparison.blocks.mean_variance` of ``d_t``;
 - ``V_s`` of the seeds: for each side the variance of its seeds' scores by their number;
@@ -31,7 +31,7 @@ from stkit.evaluate.comparison.blocks import (
     resampled_counts,
 )
 from stkit.evaluate.comparison.sample import Sample
-from stkit.evaluate.metric import Array, ratio
+from stkit.evaluate.metric import Array
 
 LEVEL = 0.05
 """What has a p-value at or below it is called different; intervals hold 95 %."""
@@ -41,7 +41,7 @@ _NUMBERS_AT_A_TIME = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A difference of scores, first minus second: below 0 the first is better."""
+    """A difference of scores, first minus second: below 0 the first is better where a score is better when lower."""
 
     difference: float
     second: float
@@ -154,7 +154,7 @@ def _variance(first: Sample, second: Sample, column: int, length: int, phi: floa
 def _resampled(first: Sample, second: Sample, length: int, resamples: int) -> Array:
     """``R K``: the difference of the scores in each resample."""
     generator = np.random.default_rng(0)
-    count = len(first.weight)
+    count = first.windows
     at_a_time = max(1, _NUMBERS_AT_A_TIME // count)
     found = []
     for start in range(0, resamples, at_a_time):
@@ -168,15 +168,14 @@ def _means(sample: Sample, counts: Array, generator: np.random.Generator) -> Arr
     """``R K``: the mean over resampled windows and seeds."""
     seeds = sample.seeds
     share = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(counts)) / seeds
-    total = counts @ sample.weight
-    mean = np.zeros_like(total)
-    for seed in range(seeds):
-        mean += share[:, seed, None] * ratio(counts @ (sample.weight * sample.loss[seed]), total)
-    return mean
+    scores = (share[:, seed, None] * sample.resampled(counts, seed) for seed in range(seeds))
+    return np.asarray(np.sum(list(scores), axis=0))
 
 
 def _standardised(values: Array) -> Array:
     """Deviations from the mean, of variance 1; zeros where all are equal."""
     known = values[np.isfinite(values)]
     deviation = float(known.std()) if len(known) else 0.0
-    return np.nan_to_num((values - known.mean()) / deviation) if deviation > 0 else np.zeros_like(values)
+    if deviation == 0:
+        return np.zeros_like(values)
+    return np.where(np.isfinite(values), (values - known.mean()) / deviation, 0.0)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from stkit.evaluate.comparison.study import Compared, Study
-from stkit.evaluate.comparison.tables import shown_score, shown_values
+from stkit.evaluate.comparison.tables import score_words, shown_score, shown_values
 from stkit.evaluate.figures.canvas import Drawn, Format, Theme, draw, legend, new_figure, stem_of
 from stkit.evaluate.figures.lines import lead_ticks
 from stkit.evaluate.verdict import spoken
@@ -46,18 +46,20 @@ def draw_forest(folder: Path, study: Study, variable: str) -> Drawn | None:
     if not compared:
         return None
     stem = stem_of("forest", variable)
-    draw(folder, stem, lambda theme, form: _forest_figure(compared, theme, form))
+    side = "right" if compared[0].higher else "left"
+    draw(folder, stem, lambda theme, form: _forest_figure(compared, side, theme, form))
     return Drawn(
         stem=stem,
         title=f"Differences with their 95 % intervals, {variable}",
         alt=(
-            "Forest plot of the difference in error of "
+            f"Forest plot of the difference in {score_words(study)} of "
             + "; ".join(f"{one.first} against {one.against}: {one.word}" for one in compared)
             + "."
         ),
         caption=(
-            "Difference of the error over all lead times, as a share of the error of what is compared with: left of "
-            "zero is better. Filled: called better or worse after Holm's correction; hollow: not distinguishable."
+            f"Difference of the {score_words(study)} over all lead times, as a share of that of what is compared with: "
+            f"{side} of zero is better. Filled: called better or worse after Holm's correction; hollow: not "
+            "distinguishable."
         ),
     )
 
@@ -82,7 +84,8 @@ def _leads_figure(study: Study, variable: str, theme: Theme, form: Format) -> Fi
             leads, row, color=theme.muted, linestyle=dashes, linewidth=1.4, label=spoken(member.name), zorder=1
         )
     axes[0].set_title(shown_score(study, variable), loc="left", fontweight="bold")
-    axes[0].set_ylim(bottom=0)
+    if study.info is None:
+        axes[0].set_ylim(bottom=0)
     if several:
         axes[1].set_title("against the first recipe's mean [%]", loc="left", fontweight="bold")
         axes[1].axhline(0, color=theme.muted, linewidth=1, zorder=1)
@@ -108,7 +111,7 @@ def _seed_lines(axis: Axes, leads: np.ndarray, rows: np.ndarray, theme: Theme, n
     axis.plot(leads, mean, color=colour, linewidth=2, marker=marker, markersize=4.5, label=name or None, zorder=3)
 
 
-def _forest_figure(compared: list[Compared], theme: Theme, form: Format) -> Figure:
+def _forest_figure(compared: list[Compared], side: str, theme: Theme, form: Format) -> Figure:
     """Rows of one comparison each, under the name of what is compared with; names stand above rows that are narrow."""
     blocks: dict[str, list[Compared]] = {}
     for one in compared:
@@ -134,9 +137,8 @@ def _forest_figure(compared: list[Compared], theme: Theme, form: Format) -> Figu
     axis.set_ylim(place - _GAP_ROWS - 0.3, -0.8)
     axis.set_yticks([place for place, _ in rows], [] if form.narrow else [one.first for _, one in rows])
     axis.tick_params(axis="y", length=0)
-    axis.set_xlabel(
-        "difference [%], better to the left" if form.narrow else "difference of the error [%], better to the left"
-    )
+    what = "difference" if form.narrow or side == "right" else "difference of the error"
+    axis.set_xlabel(f"{what} [%], better to the {side}")
     axis.xaxis.set_major_locator(MaxNLocator(5 if form.narrow else 9))
     axis.set_xlim(*_limits(compared))
     _tidy(axis, "x")

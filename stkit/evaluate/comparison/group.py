@@ -49,15 +49,27 @@ class Group:
     """Errors of each seed's run."""
     cost: Cost = field(default_factory=Cost)
 
-    def loss(self, score: str, forecast: str = MODEL) -> Array:
-        """``S T L C``: the losses of a forecast in each seed's run; ``score`` is ``mse`` or ``mae``."""
-        return np.stack([of_run(errors, score, forecast) for errors in self.errors])
-
 
 def of_run(run: RunErrors, score: str, forecast: str) -> Array:
     """``T L C``: the losses of a forecast of one run."""
     chosen = run.errors.squared if score == "mse" else run.errors.absolute
     return np.asarray(chosen[run.layout.forecasts.index(forecast)])
+
+
+def statistics_of(run: str, errors: RunErrors, score: str, forecast: str) -> Array:
+    """``N T L C``: what a score of a forecast of one run is made of in each window.
+
+    Raises:
+        DataError: that was not kept.
+    """
+    kept = errors.statistics(score)
+    if kept is None:
+        known = ", ".join(dict.fromkeys(errors.layout.statistics)) or "none"
+        raise DataError(
+            f"{run}: does not keep of each window what {score} is made of (it keeps: {known}); name it in "
+            f"evaluate.metrics, or score the run again with `stkit eval {run}`"
+        )
+    return np.moveaxis(kept[errors.layout.forecasts.index(forecast)], 1, 0)
 
 
 def common_baselines(groups: Sequence[Group]) -> tuple[str, ...]:

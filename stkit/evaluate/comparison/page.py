@@ -8,8 +8,16 @@ from pathlib import Path
 from stkit.evaluate.comparison.blocks import FEWEST_BLOCKS
 from stkit.evaluate.comparison.difference import RESAMPLES
 from stkit.evaluate.comparison.study import Study
-from stkit.evaluate.comparison.tables import VERDICT, Table, compared_tables, cost_table, scores_table, shown_score
-from stkit.evaluate.comparison.words import NAMES, finding, not_ranked, worth
+from stkit.evaluate.comparison.tables import (
+    VERDICT,
+    Table,
+    compared_tables,
+    cost_table,
+    score_words,
+    scores_table,
+    shown_score,
+)
+from stkit.evaluate.comparison.words import finding, not_ranked, worth
 from stkit.evaluate.figures.canvas import Drawn, stem_of
 from stkit.evaluate.report.document import document
 from stkit.evaluate.report.html import (
@@ -85,13 +93,13 @@ def _differences(study: Study, folder: Path, drawn: Mapping[str, Drawn]) -> Mark
         return section("Differences", paragraph("There is nothing to compare with."))
     pieces: list[Markup] = []
     note = (
-        f"Difference of the {NAMES[study.score]} over all lead times, as a share of that of what is compared with, "
+        f"Difference of the {score_words(study)} over all lead times, as a share of that of what is compared with, "
         "with its 95 % interval. The verdict follows the p-value after Holm's correction for all comparisons of this "
         "page; DM is the test of Diebold and Mariano as a cross-check, on the mean of the seeds."
     )
     if not study.rankable:
         note = (
-            f"Difference of the {NAMES[study.score]} over all lead times, as a share of that of what is compared with. "
+            f"Difference of the {score_words(study)} over all lead times, as a share of that of what is compared with. "
             "The test part is too short for intervals: nothing here ranks anything."
         )
     pieces.append(paragraph(note, "note"))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from stkit.errors import StkitError, UsageError
 from stkit.evaluate.comparison.group import Cost, Group
+from stkit.evaluate.metric import Metric
 from stkit.evaluate.window_errors import RunErrors, read_errors
 from stkit.recipe.loaded import LoadedRecipe, load
 from stkit.run.directory import RunDirectory
@@ -61,6 +62,24 @@ def read_groups(paths: Sequence[str | Path]) -> list[Group]:
         )
         for name, runs in zip(names, by_key.values(), strict=True)
     ]
+
+
+def metric_of(path: str | Path, score: str) -> Metric:
+    """A score of a run's recipe, by which forecasts can be ranked.
+
+    Raises:
+        UsageError: the recipe does not name it, or neither the lower nor the higher is better.
+    """
+    from stkit.evaluate.metric_set import make_metrics
+
+    scores = load(str(path)).recipe.evaluate.scores
+    if score not in scores:
+        raise UsageError(f"--score {score}: {path} is not scored by it; it knows mse, mae, {', '.join(scores)}")
+    metric = make_metrics({score: scores[score]})[score]
+    if metric.better not in ("lower", "higher"):
+        near = "0" if metric.better == "zero" else "1"
+        raise UsageError(f"--score {score}: it is best near {near}, so a difference does not say which is better")
+    return metric
 
 
 def count_flops(loaded: LoadedRecipe) -> int | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stkit.data.source import Variable
 from stkit.evaluate.comparison.difference import Estimate, Paired
 from stkit.evaluate.comparison.group import MODEL, Cost
 from stkit.evaluate.comparison.study import Compared, Member, Study
+from stkit.evaluate.scores import ScoreInfo
 from stkit.evaluate.window_errors import ErrorsLayout
 
 Content = Mapping[str, Any]
@@ -37,7 +39,9 @@ def study_of(content: Content) -> Study:
         share_steps=content["share_steps"],
     )
     compared = tuple(_compared(one) for one in content["compared"])
-    return Study(content["score"], layout, members, compared, content["block"], tuple(content["notes"]))
+    info = ScoreInfo(**content["info"]) if content.get("info") else None
+    compared = tuple(replace(one, higher=info is not None and info.better == "higher") for one in compared)
+    return Study(content["score"], layout, members, compared, content["block"], tuple(content["notes"]), info)
 
 
 def _member(content: Content) -> Member:

@@ -23,7 +23,10 @@ _PANEL_INCHES = 2.6
 
 
 def against_hardest(study: Study, variable: str) -> list[Compared]:
-    """Every recipe against the baseline with the smallest error over all lead times; empty without a baseline."""
+    """Every recipe against the baseline with the smallest error over all lead times; empty without a baseline, or by
+    another score than the error, of which there is no skill."""
+    if study.info is not None:
+        return []
     errors = {
         member.name: member.overall[variable][0]
         for member in study.baselines

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +15,23 @@ import numpy as np
 from stkit.evaluate.comparison.blocks import FEWEST_BLOCKS, windows_of_block
 from stkit.evaluate.comparison.diebold_mariano import diebold_mariano
 from stkit.evaluate.comparison.difference import LEVEL, RESAMPLES, Estimate, Paired, paired
-from stkit.evaluate.comparison.group import Cost, Group, check_comparable, common_baselines, of_run, weights
+from stkit.evaluate.comparison.group import (
+    MODEL,
+    Cost,
+    Group,
+    check_comparable,
+    common_baselines,
+    of_run,
+    statistics_of,
+    weights,
+)
 from stkit.evaluate.comparison.holm import holm
-from stkit.evaluate.comparison.sample import Sample
-from stkit.evaluate.scores import REFERENCES
+from stkit.evaluate.comparison.sample import Sample, pooled
+from stkit.evaluate.metric import Metric
+from stkit.evaluate.scores import REFERENCES, ScoreInfo
 from stkit.evaluate.verdict import spoken
 from stkit.evaluate.window_errors import ErrorsLayout
 
-Score = Literal["mse", "mae"]
 Word = Literal["better", "worse", "not distinguishable", "not ranked"]
 _RESAMPLES_FOR_EACH = 200
 """So that the smallest p-value passes Holm's correction however many comparisons there are."""
@@ -60,6 +69,8 @@ class Compared:
     paired: Paired
     diebold_mariano: float | None
     """Two-sided p-value of the cross-check; None where nothing is ranked or it is not defined."""
+    higher: bool = False
+    """Whether the higher score is the better one."""
     p_adjusted: float | None = None
     """Adjusted for all comparisons of the study; None where nothing is ranked."""
 
@@ -75,14 +86,15 @@ class Compared:
             return "not ranked"
         if self.p_adjusted > LEVEL:
             return "not distinguishable"
-        return "better" if self.paired.overall.difference < 0 else "worse"
+        return "better" if (self.paired.overall.difference > 0) is self.higher else "worse"
 
 
 @dataclass(frozen=True)
 class Study:
     """All comparisons of some recipes on the same test windows."""
 
-    score: Score
+    score: str
+    """``mse``, ``mae``, or the name of another score."""
     layout: ErrorsLayout
     members: tuple[Member, ...]
     """Trained recipes in their order, then the baselines."""
@@ -90,6 +102,8 @@ class Study:
     block: int
     """Windows that share time steps: a block has at least so many."""
     notes: tuple[str, ...]
+    info: ScoreInfo | None = None
+    """What the score is; None for the errors, which every run has kept."""
 
     @property
     def windows(self) -> int:
@@ -141,6 +155,7 @@ class Study:
         layout = self.layout
         return {
             "score": self.score,
+            **({} if self.info is None else {"info": asdict(self.info)}),
             "windows": self.windows,
             "windows_hash": layout.windows_hash,
             "input_steps": layout.input_steps,
@@ -161,36 +176,62 @@ class Study:
         }
 
 
-def study(groups: Sequence[Group], *, score: Score = "mse") -> Study:
+def study(groups: Sequence[Group], *, score: str = "mse", metric: Metric | None = None) -> Study:
     """Compare each recipe with the first, and all with each baseline that every run was scored beside.
 
+    Args:
+        groups: the recipes.
+        score: ``mse`` or ``mae``, or the name of ``metric``.
+        metric: another score, by which the lower or the higher is better.
+
     Raises:
-        DataError: runs that were not scored on the same windows and cells.
+        DataError: runs that were not scored on the same windows and cells, or did not keep what the score is made of.
     """
     notes = check_comparable(groups)
     layout = groups[0].errors[0].layout
-    weight = weights(groups)
+    info = None if metric is None else ScoreInfo.of(metric)
     baselines = common_baselines(groups)
     block = windows_of_block(layout.starts, layout.input_steps + layout.horizon) if layout.share_steps else 1
-    members = [_member(group, score, layout, weight) for group in groups]
-    members += [_baseline_member(name, groups[0], score, layout, weight) for name in baselines]
+    samples = _Samples(groups, score, metric)
+    members = [_member(group, samples.of(group), layout) for group in groups]
+    members += [_baseline_member(name, samples.of(groups[0], name), layout) for name in baselines]
     tested = [name for name in baselines if name not in REFERENCES]
     count = len(layout.variables) * (len(groups) * (1 + len(tested)) - 1)
     resamples = max(RESAMPLES, _RESAMPLES_FOR_EACH * count - 1)
     compared: list[Compared] = []
+    by_name = {group.name: samples.of(group) for group in groups}
+    against = {name: samples.of(groups[0], name) for name in tested}
     for channel, variable in enumerate(layout.variables):
-        samples = {group.name: Sample.of(group.loss(score)[..., channel], weight[..., channel]) for group in groups}
-        against = {
-            name: Sample.of(of_run(groups[0].errors[0], score, name)[None, ..., channel], weight[..., channel])
-            for name in tested
-        }
         for first, second, baseline in _pairs([group.name for group in groups], tested):
-            one, two = samples[first], against[second] if baseline else samples[second]
+            one, two = by_name[first][channel], (against if baseline else by_name)[second][channel]
             found = paired(one, two, block, resamples=resamples, dependent=layout.share_steps)
             # Below five blocks its asymptotics hold no better than the bootstrap's.
             check = _cross_check(one, two, layout) if found.ranked else None
-            compared.append(Compared(variable.name, first, second, baseline, found, check))
-    return Study(score, layout, tuple(members), tuple(_adjusted(compared)), block, tuple(notes))
+            higher = info is not None and info.better == "higher"
+            compared.append(Compared(variable.name, first, second, baseline, found, check, higher=higher))
+    return Study(score, layout, tuple(members), tuple(_adjusted(compared)), block, tuple(notes), info)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """What the scores are made of, for each variable."""
+
+    groups: Sequence[Group]
+    score: str
+    metric: Metric | None
+
+    def of(self, group: Group, forecast: str = MODEL) -> list[Sample]:
+        """Of a recipe with all its seeds; of a baseline that of its first run."""
+        metric = self.metric
+        chosen = group.errors if forecast == MODEL else group.errors[:1]
+        if metric is None:
+            losses = np.stack([of_run(errors, self.score, forecast) for errors in chosen])
+            weight = weights(self.groups)
+            return [Sample.of(losses[..., channel], weight[..., channel]) for channel in range(losses.shape[-1])]
+        runs = zip(group.runs, chosen, strict=False)
+        sums = np.stack([statistics_of(run, errors, self.score, forecast) for run, errors in runs])
+        channels = sums.shape[-1]
+        return [Sample.of_sums(sums[..., channel], pooled(metric, channel, channels)) for channel in range(channels)]
 
 
 def _pairs(names: Sequence[str], baselines: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
@@ -216,24 +257,21 @@ def _cross_check(first: Sample, second: Sample, layout: ErrorsLayout) -> float |
     return diebold_mariano(differences, overlap) if np.isfinite(differences).all() else None
 
 
-def _member(group: Group, score: Score, layout: ErrorsLayout, weight: Any) -> Member:
-    scores, overall = _scores(group.loss(score), layout, weight)
-    return Member(group.name, group.seeds, group.runs, scores, overall, group.cost)
+def _member(group: Group, samples: Sequence[Sample], layout: ErrorsLayout) -> Member:
+    return Member(group.name, group.seeds, group.runs, *_scores(samples, layout), group.cost)
 
 
-def _baseline_member(name: str, group: Group, score: Score, layout: ErrorsLayout, weight: Any) -> Member:
-    scores, overall = _scores(of_run(group.errors[0], score, name)[None], layout, weight)
-    return Member(name, (), (), scores, overall, Cost())
+def _baseline_member(name: str, samples: Sequence[Sample], layout: ErrorsLayout) -> Member:
+    return Member(name, (), (), *_scores(samples, layout), Cost())
 
 
 def _scores(
-    loss: Any, layout: ErrorsLayout, weight: Any
+    samples: Sequence[Sample], layout: ErrorsLayout
 ) -> tuple[dict[str, tuple[tuple[float, ...], ...]], dict[str, tuple[float, ...]]]:
     by_lead, overall = {}, {}
-    for channel, variable in enumerate(layout.variables):
-        means = Sample.of(loss[..., channel], weight[..., channel]).means
-        by_lead[variable.name] = tuple(tuple(float(value) for value in row[1:]) for row in means)
-        overall[variable.name] = tuple(float(value) for value in means[:, 0])
+    for variable, sample in zip(layout.variables, samples, strict=True):
+        by_lead[variable.name] = tuple(tuple(float(value) for value in row[1:]) for row in sample.means)
+        overall[variable.name] = tuple(float(value) for value in sample.means[:, 0])
     return by_lead, overall
 
 

@@ -25,9 +25,18 @@ class Table(NamedTuple):
 
 
 def shown_score(study: Study, variable: str) -> str:
-    """Name of the score in tables, with its unit: the root of the mean squared error, or the mean absolute error."""
+    """Name of the score in tables, with its unit: of the mean squared error its root."""
     units = next(one.units for one in study.layout.variables if one.name == variable)
+    if study.info is not None:
+        return study.info.title(units)
     return with_unit("RMSE" if study.score == "mse" else "MAE", units)
+
+
+def score_words(study: Study) -> str:
+    """Name of the score in a sentence."""
+    if study.info is not None:
+        return study.info.name(study.layout.variables[0].units)
+    return {"mse": "mean squared error", "mae": "mean absolute error"}[study.score]
 
 
 def shown_values(study: Study, member: Member, variable: str) -> tuple[tuple[float, ...], ...]:

@@ -10,8 +10,6 @@ from stkit.evaluate.comparison.study import Compared, Study, Word
 from stkit.evaluate.verdict import listed, spoken
 from stkit.evaluate.words import signed_text
 
-NAMES = {"mse": "mean squared error", "mae": "mean absolute error"}
-
 
 def finding(study: Study) -> list[str]:
     """Sentences: for each variable each recipe against the first, then against the baselines."""

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from stkit.evaluate.comparison.intervals import Ends, VariableIntervals
 from stkit.evaluate.figures.canvas import (
     Drawn,
     Format,
@@ -23,7 +22,7 @@ from stkit.evaluate.figures.canvas import (
     plain_numbers,
     stem_of,
 )
-from stkit.evaluate.scores import PerLead, Scores
+from stkit.evaluate.scores import Ends, PerLead, Scores
 from stkit.evaluate.verdict import spoken
 from stkit.evaluate.words import lead_axis
 
@@ -41,14 +40,14 @@ _SHADED = "; shaded and as bars: 95 % intervals"
 class _Panel(NamedTuple):
     title: str
     lines: Mapping[str, PerLead]
-    kind: Literal["error", "skill", "correlation"]
+    kind: Literal["error", "skill", "likeness"]
     intervals: Mapping[str, Sequence[Ends]]
 
 
-def draw_scores(folder: Path, scores: Scores, variable: str, intervals: VariableIntervals | None = None) -> Drawn:
+def draw_scores(folder: Path, scores: Scores, variable: str) -> Drawn:
     """Draw the scores of one variable against lead time into ``folder``, with their intervals where there are any."""
     stem = stem_of("scores", variable)
-    panels = _panels(scores, variable, intervals)
+    panels = _panels(scores, variable)
     draw(folder, stem, lambda theme, form: _scores_figure(scores, panels, theme, form))
     shown = any(ends is not None for panel in panels for row in panel.intervals.values() for ends in row)
     return Drawn(
@@ -89,25 +88,28 @@ def draw_loss(folder: Path, lines: Sequence[Mapping[str, Any]], best_step: int |
     )
 
 
-def _panels(scores: Scores, variable: str, intervals: VariableIntervals | None) -> list[_Panel]:
-    """What is drawn: an error, the skill, and a score of likeness."""
+_ERRORS = ("rmse", "mse_per_frame", "mae", "mse")
+_LIKENESSES = ("acc_centred", "acc_uncentred", "ssim_range1")
+
+
+def _panels(scores: Scores, variable: str) -> list[_Panel]:
+    """What is drawn: the first score, an error, the skill, and a score of likeness."""
     found = scores.variables[variable]
-    chosen: list[_Panel] = []
-    for name in ("rmse", "mse_per_frame", "mae", "mse"):
-        if name in scores.metrics:
-            info = scores.metrics[name]
-            values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-            ends = {} if intervals is None else {"model": intervals.scores.get(name, ())}
-            chosen.append(_Panel(info.title(found.units), values, "error", ends))
-            break
+    known = [name for name in scores.metrics if any(value is not None for value in found.scores["model"][name])]
+    first = known[:1]
+    error = next(([name] for name in _ERRORS if name in known), [])
+    likeness = next(([name] for name in _LIKENESSES if name in known), [])
+    chosen = [_panel(scores, variable, name) for name in dict.fromkeys([*first, *error])]
     if found.skill:
-        chosen.append(_Panel("skill of the model", found.skill, "skill", {} if intervals is None else intervals.skill))
-    for name in ("acc_centred", "acc_uncentred", "ssim_range1"):
-        if name in scores.metrics and any(v is not None for v in found.scores["model"][name]):
-            values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
-            chosen.append(_Panel(scores.metrics[name].name(found.units), values, "correlation", {}))
-            break
-    return chosen
+        chosen.append(_Panel("skill of the model", found.skill, "skill", found.intervals.skill))
+    return chosen + [_panel(scores, variable, name) for name in likeness if name not in first]
+
+
+def _panel(scores: Scores, variable: str, name: str) -> _Panel:
+    found, info = scores.variables[variable], scores.metrics[name]
+    values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
+    kind: Literal["error", "likeness"] = "error" if name in _ERRORS else "likeness"
+    return _Panel(info.title(found.units), values, kind, {"model": found.intervals.scores.get(name, ())})
 
 
 def _scores_figure(scores: Scores, panels: Sequence[_Panel], theme: Theme, form: Format) -> Figure:

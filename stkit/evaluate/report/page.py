@@ -31,6 +31,7 @@ from stkit.evaluate.verdict import spoken
 from stkit.evaluate.words import percent, score_unit, steps_text
 
 _UNBROKEN_DASH = "\u2060–\u2060"
+NO_INTERVALS = "No 95 % intervals: these scores were made without; stkit eval makes them."
 _MOST_FIRST = 4
 """Variables whose score stands at the top of the page; the tables have them all."""
 _PARTS = ("train", "validation", "test")
@@ -58,7 +59,8 @@ def page(record: Record, drawn: Sequence[Drawn]) -> str:
     seen = inside(record.run)
     if seen is not None:
         sections.append(seen)
-    sections.append(_training(record, folder, by_kind.get("loss", [])))
+    if record.own:
+        sections.append(_training(record, folder, by_kind.get("loss", [])))
     sections.append(_data(record))
     sections.append(_repeat(record))
     return document(
@@ -115,7 +117,7 @@ def key_facts(record: Record) -> list[tuple[str, str, str]]:
 
 
 def _first_scores(scores: Scores) -> list[tuple[str, str, str]]:
-    name = next(iter(scores.metrics))
+    name = scores.headline
     info = scores.metrics[name]
     found = []
     for variable_name, variable in list(scores.variables.items())[:_MOST_FIRST]:
@@ -136,11 +138,10 @@ def _first_scores(scores: Scores) -> list[tuple[str, str, str]]:
 
 
 def _scores(record: Record, scores: Scores, drawn: Sequence[Drawn]) -> Markup:
-    convention = record.intervals.convention if record.intervals else ""
     pieces = [
         paragraph(
             "Underlined on a tint: the best at that lead time. Every forecast is scored on the same cells; "
-            f"a dash means not defined. {convention}",
+            f"a dash means not defined. {scores.intervals or NO_INTERVALS}",
             "note",
         )
     ]
@@ -148,10 +149,9 @@ def _scores(record: Record, scores: Scores, drawn: Sequence[Drawn]) -> Markup:
     for name, variable in scores.variables.items():
         if several:
             pieces.append(Markup(f"<h3>{text(variable.long_name or name)} ({text(name)})</h3>"))
-        ends = record.intervals_of(name)
         pieces += [figure(record.run.figures, one) for one in drawn if one.stem == stem_of("scores", name)]
-        pieces.append(score_tables(scores, name, ends))
-        pieces += [paragraph(why, "note") for why in refusals(ends)]
+        pieces.append(score_tables(scores, name))
+        pieces += [paragraph(why, "note") for why in refusals(scores, name)]
     compared = {spoken(forecast): sentence for forecast, sentence in scores.forecasts.items()}
     pieces.append(details("What is compared", plain_table(compared, "Forecasts that are compared")))
     return section("Scores by lead time", *pieces)
@@ -236,6 +236,8 @@ def _repeat(record: Record) -> Markup:
 
 def repeat_commands(record: Record) -> str:
     """The commands that repeat, use and score the run again."""
+    if record.about.get("repeat"):
+        return str(record.about["repeat"])
     path = shlex.quote(str(record.run.path))
     return "\n".join(
         [

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from stkit.errors import UsageError
-from stkit.evaluate.comparison.intervals import Intervals, VariableIntervals, intervals
 from stkit.evaluate.figures.canvas import Drawn
 from stkit.evaluate.scores import Scores
-from stkit.evaluate.window_errors import read_errors
 from stkit.run.directory import RunDirectory
 from stkit.run.files import write_json
 
@@ -35,17 +33,16 @@ class Record:
     """The resolved recipe."""
     source: Mapping[str, str]
     """The layers as they were written, and the overrides."""
-    intervals: Intervals | None = None
-    """Intervals of the scores; None before the evaluation."""
 
     @property
     def name(self) -> str:
         """The recipe's name."""
         return str(self.about.get("name") or self.run.path.name)
 
-    def intervals_of(self, variable: str) -> VariableIntervals | None:
-        """Intervals of a variable's scores; None where there are none."""
-        return None if self.intervals is None else self.intervals.variables.get(variable)
+    @property
+    def own(self) -> bool:
+        """Whether it was trained: not an ensemble, or forecasts from a file, which are scored only."""
+        return not self.about.get("repeat")
 
     @property
     def duration(self) -> str | None:
@@ -67,32 +64,21 @@ def read(run: RunDirectory) -> Record:
     """Read a run directory.
 
     Raises:
-        UsageError: ``run.json``, ``scores.json`` or ``errors.nc`` is there and cannot be read.
+        UsageError: ``run.json`` or ``scores.json`` is there and cannot be read.
     """
     source = {
         file.name: file.read_text(encoding="utf-8", errors="replace")
         for file in (sorted(run.source.iterdir()) if run.source.is_dir() else ())
         if file.is_file() and file.stat().st_size
     }
-    scores = Scores.read(run.scores) if run.scores.exists() else None
     return Record(
         run=run,
         about=run.read_record(),
-        scores=scores,
-        intervals=None if scores is None else _intervals(run, scores),
+        scores=Scores.read(run.scores) if run.scores.exists() else None,
         metrics=run.read_metrics(),
         recipe=run.recipe.read_text(encoding="utf-8"),
         source=source,
     )
-
-
-def _intervals(run: RunDirectory, scores: Scores) -> Intervals:
-    if not run.errors.exists():
-        return Intervals({}, f"No 95 % intervals: {run.errors.name} is not there; stkit eval writes it.")
-    errors = read_errors(run.errors)
-    if errors.layout.windows_hash != scores.windows_hash:
-        return Intervals({}, f"No 95 % intervals: {run.errors.name} is of other windows; stkit eval writes it again.")
-    return intervals(errors)
 
 
 def write_index(folder: Path, drawn: Sequence[Drawn]) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from stkit.evaluate.comparison.intervals import Ends, VariableIntervals
 from stkit.evaluate.figures.canvas import stem_of
 from stkit.evaluate.report.html import COPY, Markup, join, text
-from stkit.evaluate.scores import PerLead, Scores, beside_decimals, best_at, decimals, number_text
-from stkit.evaluate.verdict import spoken
+from stkit.evaluate.scores import Ends, PerLead, Scores, beside_decimals, best_at, decimals, number_text
+from stkit.evaluate.verdict import listed, spoken
 from stkit.evaluate.words import signed_text, steps_text
 
 _FEW_LEADS = 4
 
 
-def score_tables(scores: Scores, variable: str, intervals: VariableIntervals | None = None) -> Markup:
+def score_tables(scores: Scores, variable: str) -> Markup:
     """A table for each score, and the skill, of one variable, with intervals where there are any."""
     found = scores.variables[variable]
     tables = []
@@ -23,14 +22,14 @@ def score_tables(scores: Scores, variable: str, intervals: VariableIntervals | N
         values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
         place = stem_of("table", variable, name)
         beside = found.beside.get(name, {})
-        ends = {} if intervals is None else {"model": intervals.scores.get(name, ())}
+        ends = {"model": found.intervals.scores.get(name, ())}
         title = info.title(found.units)
         tables.append(_table(scores, values, title, f"{info.convention}.", place, info.better, ends, beside))
     if found.skill:
         # Skill stands second: it is what the verdict is about.
         title, place = "Skill of the model against", stem_of("table", variable, "skill")
-        of_skill = {} if intervals is None else intervals.skill
-        tables.insert(1, _table(scores, found.skill, title, f"{scores.skill_convention}.", place, None, of_skill))
+        convention = f"{scores.skill_convention}."
+        tables.insert(1, _table(scores, found.skill, title, convention, place, None, found.intervals.skill))
     least = "22rem" if len(scores.lead_steps) <= _FEW_LEADS else "100%"
     return Markup(f'<div class="tables" style="--least: {least}">\n{join(tables)}\n</div>')
 
@@ -88,12 +87,13 @@ def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def refusals(intervals: VariableIntervals | None) -> list[str]:
+def refusals(scores: Scores, variable: str) -> list[str]:
     """Why a score or a skill has no interval though the test part is long enough, in sentences."""
-    if intervals is None:
-        return []
-    named = {"mse": "squared errors", "mae": "absolute errors"}
-    return [
-        f"No interval for {named.get(name, f'the skill against {spoken(name)}')}: {why}."
-        for name, why in intervals.refused.items()
-    ]
+    found = scores.variables[variable]
+    alike: dict[str, list[str]] = {}
+    for name, why in found.intervals.refused.items():
+        if name in scores.metrics:
+            alike.setdefault(why, []).append(scores.metrics[name].name(found.units))
+        elif name in found.skill:
+            alike.setdefault(why, []).append(f"the skill against {spoken(name)}")
+    return [f"No interval for {listed(names)}: {why}." for why, names in alike.items()]

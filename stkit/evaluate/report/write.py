@@ -16,7 +16,8 @@ from stkit.run.files import write_text
 def write_report(run: RunDirectory) -> Path:
     """Write the report and the model card from what the run directory holds; the data are not needed.
 
-    Charts of scores and loss are drawn anew; the maps and animations are those that the evaluation drew.
+    What was scored only, such as an ensemble, has no card. Charts of scores and loss are drawn anew; the maps and
+    animations are those that the evaluation drew.
 
     Returns:
         Where the report is.
@@ -28,9 +29,7 @@ def write_report(run: RunDirectory) -> Path:
     record = read(run)
     drawn = []
     if record.scores is not None:
-        drawn += [
-            draw_scores(run.figures, record.scores, name, record.intervals_of(name)) for name in record.scores.variables
-        ]
+        drawn += [draw_scores(run.figures, record.scores, name) for name in record.scores.variables]
         for name, variable in record.scores.variables.items():
             curves = [draw_curves(run.figures, record.scores, name, metric) for metric in variable.curves]
             drawn += [one for one in curves if one is not None]
@@ -39,5 +38,6 @@ def write_report(run: RunDirectory) -> Path:
     if loss is not None:
         drawn.append(loss)
     write_text(run.report, page(record, drawn))
-    write_text(run.card, card(record))
+    if record.own:
+        write_text(run.card, card(record))
     return run.report

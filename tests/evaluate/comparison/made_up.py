@@ -43,9 +43,14 @@ def run_errors(
         windows_hash=windows_hash,
         lead_unit="month",
         share_steps=share_steps,
+        statistics=("mse", "mse", "mae", "mae"),
     )
     own = np.ones(stacked.shape[1:]) if weight is None else np.broadcast_to(weight[..., None], stacked.shape[1:])
-    return RunErrors(layout, WindowErrors(stacked, np.sqrt(np.abs(stacked)), own))
+    absolute = np.sqrt(np.abs(stacked))
+    sums = [np.where(own > 0, own * loss, 0.0) for loss in (stacked, absolute)]
+    counts = np.broadcast_to(own, stacked.shape)
+    statistics = np.stack([sums[0], counts, sums[1], counts], axis=2)
+    return RunErrors(layout, WindowErrors(stacked, absolute, own, statistics))
 
 
 def group(name: str, models: np.ndarray, baselines: dict[str, np.ndarray], **said: object) -> Group:

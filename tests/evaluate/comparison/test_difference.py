@@ -78,7 +78,9 @@ def test_a_difference_that_is_there_is_found() -> None:
     words = []
     for _ in range(60):
         first, second = alike(rng, windows=120, phi=0.5, seeds=3, between=0.1, shared=0.3)
-        better = Sample(first.loss - 0.8, first.weight)
+        better = Sample(
+            np.stack([first.statistics[:, 0] - 0.8 * first.statistics[:, 1], first.statistics[:, 1]], axis=1)
+        )
         words.append(paired(better, second, BLOCK, resamples=399).overall)
     assert sum(one.p <= LEVEL and one.difference < 0 for one in words) >= 0.9 * len(words)
     assert all(one.p > LEVEL or one.difference < 0 for one in words), "never on the wrong side"
@@ -91,7 +93,7 @@ def test_interval_and_p_value_say_the_same(seed: int, ones: int, twos: int) -> N
     first = sample(rng.normal(5, 1, size=(ones, 50)) + rng.normal(scale=0.4))
     second = sample(rng.normal(5, 1, size=(twos, 50)))
     found, back = (paired(*pair, BLOCK, resamples=399).overall for pair in ((first, second), (second, first)))
-    assert found.difference == pytest.approx(first.loss[..., 0].mean() - second.loss[..., 0].mean())
+    assert found.difference == pytest.approx(first.means.mean() - second.means.mean())
     assert found.low is not None
     assert found.high is not None
     assert found.p is not None
@@ -123,7 +125,7 @@ def test_a_forecast_against_itself() -> None:
     one = sample(np.random.default_rng(0).normal(5, 1, size=(2, 40)))
     found = paired(one, one, BLOCK).overall
     assert (found.difference, found.p) == (0.0, 1.0)
-    alone = sample(one.loss[:1, :, 0])
+    alone = sample(one.statistics[:1, 0, :, 1])
     same = paired(alone, alone, BLOCK).overall
     assert (same.difference, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
 
