@@ -134,7 +134,8 @@ def test_bad_input_is_one_message(runs: list[RunDirectory], tmp_path: Path, caps
         ([str(tmp_path)], "not a run directory"),
         ([str(runs[0].path), str(runs[1].path)], "no errors by window yet"),
         ([str(runs[0].path), "--out", str(tmp_path)], "this is a folder"),
-        ([str(runs[0].path), "--score", "rmse"], "invalid value for '--score'"),
+        ([str(runs[0].path), "--score", "csi_1"], "is not scored by it; it knows mse, mae, rmse"),
+        ([str(runs[0].path), "--score", "bias"], "it is best near 0, so a difference does not say which is better"),
     ):
         assert stkit(["compare", *arguments]) == 2
         told = capsys.readouterr().err
