@@ -1,0 +1,352 @@
+"""How much faster than OpenSTL stkit trains and forecasts on a processor, and how much memory that takes.
+
+    python benchmarks/against_openstl.py --openstl PATH                       the models at their official widths
+    python benchmarks/against_openstl.py --openstl PATH --cases others        other widths, batches, kernels and fields
+    python benchmarks/against_openstl.py --cases sst                          the SST recipe, against stkit's own direct
+    python benchmarks/against_openstl.py --openstl PATH --models mim --hidden 64 --batch 16
+
+``PATH`` is an unmodified checkout of OpenSTL. Both sides have the same weights, frames and sampling mask, in float32;
+before anything is timed, their outputs must agree. A training step is the forward pass, the mean squared error and the
+backward pass; a forecast keeps nothing for one. In every round each side takes its turn; the time is that on the clock,
+so nothing else should run. Memory is the most that the process held during a step, above what it held before it:
+gradients count, parameters do not.
+
+OpenSTL's E3D-LSTM has faults that stkit has not, so that there the weights differ: both get the same widths and frames.
+It is also measured with denormal numbers flushed to zero, as stkit always does in training and OpenSTL never.
+
+With ``--output`` rows are put into a record, in place of those of the same setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openstl_models as openstl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from stkit.recipe.dryrun import dry_run
+from stkit.recipe.loaded import load
+from stkit.stacks.build import build_forecaster
+from stkit.stacks.engine import set_engine
+
+STEPS = openstl.STEPS
+AGREE = 1e-4
+"""How far outputs may differ, of the largest one, and gradients, of their norm."""
+SHOWN = 10
+"""Operators of a profile that are kept by name."""
+
+
+class Case(NamedTuple):
+    """One row of the table."""
+
+    model: str
+    hidden: int = 128
+    kernel: int = 5
+    batch: int = 4
+    size: int = 64
+    flush: bool = False
+    """Whether denormal numbers are flushed to zero, on both sides."""
+
+
+OFFICIAL = (
+    *(Case(name) for name in ("convlstm", "predrnn", "predrnnpp", "mim")),
+    Case("e3d_lstm", batch=1),
+    Case("e3d_lstm", batch=1, flush=True),
+)
+OTHERS = (
+    *(Case(name, hidden=64) for name in ("convlstm", "predrnn", "predrnnpp", "mim")),
+    Case("e3d_lstm", hidden=64, batch=1, flush=True),
+    Case("predrnn", batch=1),
+    Case("predrnn", hidden=64, batch=1),
+    Case("predrnn", hidden=64, batch=16),
+    Case("predrnn", kernel=3),
+    Case("predrnn", hidden=64, kernel=3),
+    Case("predrnn", hidden=64, size=128),
+)
+RECIPES = ("predrnn-sst", "convlstm-sst")
+
+Side = dict[str, Callable[[], Any]]
+"""``train`` and ``forecast`` of one side, and ``gradients``, after a training step."""
+
+
+def sides(case: Case, engines: list[str]) -> dict[str, Side]:
+    """OpenSTL and stkit with each engine, on the same frames.
+
+    Raises:
+        SystemExit: if their outputs or gradients do not agree.
+    """
+    network = openstl.theirs(case.model, case.hidden, case.kernel, case.size)
+    torch.manual_seed(1)
+    frames = torch.rand(case.batch, 2 * STEPS, 1, case.size, case.size)
+    shown = torch.cat([torch.ones(case.batch, STEPS - 1), torch.rand(case.batch, STEPS - 1).round()], dim=1).bool()
+    patches = openstl.folded(frames)
+    mask = shown[:, STEPS - 1 :, None, None, None].float().expand_as(patches[:, STEPS + 1 :]).contiguous()
+
+    def run(mask: Tensor) -> Tensor:
+        openstl.forget(network)
+        predictions: Tensor = network(patches, mask, return_loss=False)[0]
+        return predictions
+
+    def train() -> Tensor:
+        network.zero_grad(set_to_none=True)
+        predictions = run(mask)
+        F.mse_loss(predictions, patches[:, 1:]).backward()
+        return openstl.unfolded(predictions.detach())
+
+    def forecast() -> Tensor:
+        with torch.no_grad():
+            return openstl.unfolded(run(torch.zeros_like(mask))[:, -STEPS:])
+
+    found: dict[str, Side] = {"openstl": {"train": train, "forecast": forecast, "gradients": partial(norm, network)}}
+    for engine in engines:
+        forecaster = openstl.ours(case.model, case.hidden, case.kernel, case.size, network)
+        set_engine(forecaster, engine)  # type: ignore[arg-type]
+        found[engine] = side(forecaster, frames, STEPS, STEPS, tokens=shown)
+    return found
+
+
+def side(forecaster: Any, frames: Tensor, context: int, horizon: int, **more: Any) -> Side:
+    """stkit's side."""
+
+    def train() -> Tensor:
+        forecaster.zero_grad(set_to_none=True)
+        out = forecaster.rollout(frames, context, **more)
+        F.mse_loss(out.predictions, frames[:, out.first :, : forecaster.state_channels]).backward()
+        predictions: Tensor = out.predictions.detach()
+        return predictions
+
+    def forecast() -> Tensor:
+        known = None if more.get("known") is None else more["known"]
+        given = frames[:, :context] if known is None else torch.cat([frames, known], dim=2)[:, :context]
+        with torch.no_grad():
+            ahead: Tensor = forecaster(given, horizon, known=None if known is None else known[:, context:])
+            return ahead
+
+    return {"train": train, "forecast": forecast, "gradients": partial(norm, forecaster)}
+
+
+def norm(module: Any) -> float:
+    gradients = [parameter.grad.norm() for parameter in module.parameters() if parameter.grad is not None]
+    return float(torch.stack(gradients).norm())
+
+
+def of_recipe(name: str, engines: list[str]) -> dict[str, Side]:
+    """A shipped recipe's model on random fields of its shape and batch, with each engine."""
+    loaded = load(name)
+    recipe, shape = loaded.recipe, dry_run(loaded)
+    known = shape.in_channels - shape.out_channels
+    grid = (shape.height, shape.width)
+    area = grid if recipe.data.crop is None else (recipe.data.crop.height, recipe.data.crop.width)
+    context, horizon = recipe.data.input_steps, recipe.data.horizon
+    size = (recipe.train.batch_size, context + horizon)
+    frames, extra = torch.randn(*size, shape.out_channels, *area), torch.randn(*size, known, *area)
+    found = {}
+    for engine in engines:
+        torch.manual_seed(0)
+        model = recipe.model.model_copy(update={"engine": engine})
+        forecaster = build_forecaster(
+            model, in_channels=shape.in_channels, out_channels=shape.out_channels, known_channels=known, grid=grid
+        )
+        found[engine] = side(forecaster, frames, context, horizon, known=extra)
+    return found
+
+
+def differences(found: dict[str, Side]) -> dict[str, float]:
+    """Of each other side from the first one, relative to the largest output and to the norm of all gradients."""
+    off = {"outputs": 0.0, "gradients": 0.0}
+    first, *others = found.values()
+    trained, ahead = first["train"](), first["forecast"]()
+    for other in others:
+        for expected, what in ((trained, "train"), (ahead, "forecast")):
+            difference = float((other[what]() - expected).abs().max() / expected.abs().max())
+            off["outputs"] = max(off["outputs"], difference)
+        off["gradients"] = max(off["gradients"], abs(other["gradients"]() / first["gradients"]() - 1))
+    return off
+
+
+def measure(case: Case | str, engines: list[str], rounds: int, profiled: bool) -> dict[str, Any]:
+    """One row.
+
+    Raises:
+        SystemExit: if sides that have the same weights do not agree.
+    """
+    recipe = isinstance(case, str)
+    found = of_recipe(case, engines) if isinstance(case, str) else sides(case, engines)
+    row: dict[str, Any] = {"recipe": case} if isinstance(case, str) else case._asdict()
+    row |= {"rounds": rounds, "same_weights": recipe or case.model in openstl.SAME_WEIGHTS}  # type: ignore[union-attr]
+    memory = {
+        name: {what: highest(side[what]) for what in ("train", "forecast")} for name, side in found.items()
+    }  # the first runs, which also warm up
+    if row["same_weights"]:
+        row["difference"] = differences(found)
+        # OpenSTL's MIM cuts the gradient of one of its memories.
+        held = ("outputs",) if row.get("model") == "mim" else ("outputs", "gradients")
+        if any(not row["difference"][what] <= AGREE for what in held):
+            raise SystemExit(f"the sides of {case} do not agree: {row['difference']}")
+    times: dict[str, dict[str, list[float]]] = {name: {"train": [], "forecast": []} for name in found}
+    for _ in range(rounds):
+        for what in ("train", "forecast"):
+            for name, turn in found.items():
+                times[name][what].append(seconds(turn[what]))
+    row["sides"] = {name: {"seconds": times[name], "mebibytes": memory[name]} for name in found}
+    if profiled:
+        for name, turn in found.items():
+            row["sides"][name]["shares"] = shares(turn["train"])
+    return row
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def shares(run: Callable[[], Any]) -> dict[str, float]:
+    """Of each operator in the time of a training step, the largest ones first; what is left is ``others``."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        run()
+    own = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in found.key_averages()}
+    whole = sum(own.values())
+    largest = sorted(own, key=lambda name: -own[name])[:SHOWN]
+    kept = {name: own[name] / whole for name in largest}
+    return {**kept, "others": 1 - sum(kept.values())}
+
+
+def highest(run: Callable[[], Any]) -> float:
+    """MiB that a step takes above what the process holds before it."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    run()
+    return (resident("VmHWM") - before) / 1024
+
+
+def resident(what: str) -> int:
+    """KiB of this process in memory, now (``VmRSS``) or at the highest (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+def in_own_process(case: Case | str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """So that memory is its own, and denormal numbers are treated alike by all of its threads."""
+    said = json.dumps(case if isinstance(case, str) else case._asdict())
+    command = [sys.executable, __file__, "--one", said, "--rounds", str(arguments.rounds), "--engine"]
+    command += [*arguments.engine, "--threads", str(arguments.threads)]
+    command += [] if arguments.openstl is None else ["--openstl", str(arguments.openstl)]
+    command += ["--profile"] if arguments.profile else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{case} was not measured")
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def told(row: dict[str, Any]) -> Iterator[str]:
+    """A row in words: each engine against the first side."""
+    first, *others = row["sides"]
+    yield ", ".join(f"{key} {row[key]}" for key in ("recipe", *Case._fields) if key in row)
+    for name in others:
+        cells = []
+        for what in ("train", "forecast"):
+            theirs, ours = (statistics.median(row["sides"][side]["seconds"][what]) for side in (first, name))
+            cells.append(f"{what} {theirs:.2f} / {ours:.2f} s = {theirs / ours:.2f} x")
+        memory = [row["sides"][side]["mebibytes"]["train"] for side in (first, name)]
+        yield f"    {first} / {name}: {', '.join(cells)}, memory {memory[1] / memory[0]:.2f} of {memory[0]:.0f} MiB"
+    if "difference" in row:
+        yield f"    differences {row['difference']['outputs']:.1e}, {row['difference']['gradients']:.1e}"
+
+
+def keep(path: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
+    """Put rows into a record, in place of those of the same setting."""
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
+    new = {setting(row): {**row, **about} for row in rows}
+    old = [new.pop(setting(row), row) for row in record["rows"]]
+    path.write_text(json.dumps({"rows": [*old, *new.values()]}, indent=1) + "\n", encoding="utf-8")
+
+
+def setting(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(key) for key in ("recipe", *Case._fields))
+
+
+def about(checkout: Path | None, threads: int) -> dict[str, Any]:
+    """The machine, and the versions of what ran."""
+    found = {"date": datetime.now(UTC).date().isoformat(), "processor": processor(), "threads": threads}
+    found["torch"] = torch.__version__
+    if checkout is not None:
+        asked = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+        found["openstl"] = (
+            subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+        )
+    return found
+
+
+def processor() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown")
+
+
+def cases(arguments: argparse.Namespace) -> list[Case | str]:
+    """What the command line asks for."""
+    if arguments.cases == "sst":
+        return list(RECIPES)
+    if arguments.openstl is None:
+        raise SystemExit("--openstl PATH: name a checkout of OpenSTL")
+    chosen = {"official": OFFICIAL, "others": OTHERS}[arguments.cases]
+    changed = {key: getattr(arguments, key) for key in ("hidden", "kernel", "batch", "size")}
+    changed = {key: value for key, value in changed.items() if value is not None}
+    if arguments.models:
+        chosen = tuple(case for case in chosen if case.model in arguments.models)
+    return list(dict.fromkeys(case._replace(**changed) for case in chosen))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--openstl", type=Path, help="a checkout of OpenSTL")
+    parser.add_argument("--cases", choices=("official", "others", "sst"), default="official")
+    parser.add_argument("--models", nargs="+", choices=tuple(openstl.MODELS), help="only these")
+    parser.add_argument("--hidden", type=int, help="channels of each layer")
+    parser.add_argument("--kernel", type=int, help="side of the kernels")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--size", type=int, help="side of the frames, in cells")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engine", nargs="+", choices=("auto", "direct", "winograd"), default=["direct", "auto"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="keep the shares of operators in a training step")
+    parser.add_argument("--output", type=Path, help="a record to put the rows into")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one is None:
+        for case in cases(arguments):
+            row = in_own_process(case, arguments)
+            print("\n".join(told(row)), flush=True)
+            if arguments.output is not None:
+                keep(arguments.output, [row], about(arguments.openstl, arguments.threads))
+        return 0
+    said = json.loads(arguments.one)
+    case = said if isinstance(said, str) else Case(**said)
+    torch.set_flush_denormal(isinstance(case, str) or case.flush)  # before the threads start
+    torch.set_num_threads(arguments.threads)
+    if arguments.openstl is not None:
+        openstl.load(arguments.openstl)
+    print(json.dumps(measure(case, arguments.engine, arguments.rounds, arguments.profile)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
