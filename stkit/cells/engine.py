@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,7 +54,7 @@ class Engine:
 
 
 class Direct(Engine):
-    """One convolution for each source, over all the gates it feeds; then its norm; then the sum gate by gate."""
+    """One convolution for each tensor, over all the gates its source feeds; the source's norm; the sum gate by gate."""
 
     name = "direct"
 
@@ -63,9 +62,12 @@ class Direct(Engine):
         """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
         total: dict[str, Tensor] = {}
         for name, source in block.sources.items():
-            parts = inputs[name]
-            signal = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-            response = block.norms[name](same_convolution(signal, block.kernels[name], block.bias_of(name)))
+            kernels = block.kernels[name].split([part.shape[1] for part in inputs[name]], dim=1)
+            first, *others = zip(inputs[name], kernels, strict=True)
+            response = same_convolution(*first, block.bias_of(name))
+            for part, kernel in others:  # one by one: what the tensors look like side by side is never kept
+                response = response + same_convolution(part, kernel, None)
+            response = block.norms[name](response)
             for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
                 total[gate] = total[gate] + part if gate in total else part
         return total

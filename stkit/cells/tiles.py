@@ -7,11 +7,16 @@ channels that is ``a * a`` products of matrices, with ``(m r / a)**2`` times few
 
 The maps are those of Toom and Cook. How much the rounding grows depends on the points, and on the size of the tile.
 
-Axes: ``B`` batch, ``H`` height, ``W`` width, ``C`` channels, ``A`` the ``a * a`` places in a tile, ``N`` tiles.
+A field with a depth, ``B C D H W``, is cut slice by slice.
+
+Axes: ``B`` batch, ``H`` height, ``W`` width, ``C`` channels, ``A`` the ``a * a`` places in a tile, ``N`` tiles of all
+fields of a batch, those of all first slices first, ``P`` slices.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -23,6 +28,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Matrix = NDArray[np.float64]
+Shape = Sequence[int]
+
+EXACT = 2.0**20
+"""What the numbers of a map are rounded to a fraction of, where they are known to be one."""
+COLUMNS = 4096
+"""Pairs of channels of a kernel that are transformed together."""
 
 POINTS = {
     4: (0, 1, -1),
@@ -70,15 +81,24 @@ class Tiles:
         return -(-height // self.m), -(-width // self.m)
 
     def forth(self, field: Tensor) -> Tensor:
-        """``B C H W -> A N C``: the tiles of a field, transformed."""
+        """``B C *grid -> A N C``: the tiles of a field, transformed."""
         made: Tensor = _Forth.apply(field, self)
         return made
+
+    def transformed(self, fields: Sequence[Tensor]) -> Tensor:
+        """As :meth:`forth`, of several fields whose batches follow each other, and without a graph."""
+        gathered = self.gather(fields)
+        return (self.map("forth", gathered) @ gathered).view(self.a**2, -1, fields[0].shape[1])
 
     def kernel(self, kernel: Tensor) -> Tensor:
         """``C_out C_in r r -> A C_in C_out``, computed in double precision: it is done once a sequence."""
         out, into = kernel.shape[:2]
-        flat = kernel.double().permute(2, 3, 1, 0).reshape(self.r**2, into * out)
-        return (self.map("kernel", flat) @ flat).view(self.a**2, into, out).to(kernel.dtype)
+        flat = kernel.permute(2, 3, 1, 0).reshape(self.r**2, into * out)
+        made = flat.new_empty(self.a**2, into * out)
+        for first in range(0, into * out, COLUMNS):  # in parts that stay close to the processor
+            part = flat[:, first : first + COLUMNS].double()
+            made[:, first : first + COLUMNS] = self.map("kernel", part) @ part
+        return made.view(self.a**2, into, out)
 
     def kernel_gradient(self, gradient: Tensor) -> Tensor:
         """The adjoint of :meth:`kernel`: ``A C_in C_out -> C_out C_in r r``."""
@@ -86,43 +106,83 @@ class Tiles:
         flat = self.map("kernel", gradient).t() @ gradient.reshape(places, into * out)
         return flat.view(self.r, self.r, into, out).permute(3, 2, 0, 1)
 
-    def back(self, products: Tensor, batch: int, height: int, width: int) -> Tensor:
-        """``A N C -> B C H W``, channels last in memory."""
-        m, channels = self.m, products.shape[-1]
-        down, across = self.count(height, width)
+    def back(self, products: Tensor, shape: Shape, widths: Sequence[int], offset: Tensor | None = None) -> list[Tensor]:
+        """``A N C`` to fields ``B C_k *grid`` that share the channels, each dense and channels last in memory.
+
+        Args:
+            products: the tiles of all fields, transformed.
+            shape: of one of the fields; its channels do not count.
+            widths: channels of each field.
+            offset: ``C``, added to the fields.
+        """
         cells = self.map("back", products) @ products.reshape(self.a**2, -1)
-        cells = cells.view(m, m, batch, down, across, channels).permute(2, 3, 0, 4, 1, 5)
-        field = cells.reshape(batch, down * m, across * m, channels)
-        return field[:, :height, :width].permute(0, 3, 1, 2)
+        cells = cells.view(*self._cells(shape), -1)
+        if offset is not None:
+            cells += offset
+        fields = []
+        for part in cells.split(list(widths), dim=-1):
+            field = part.permute(3, 2, 4, 0, 5, 1, 6).reshape(self._covered(shape, part.shape[-1]))
+            field = field[:, :, : shape[-2], : shape[-1]].contiguous().movedim(-1, 1)
+            fields.append(field if len(shape) == 5 else field[:, :, 0])
+        return fields
 
-    def gather(self, field: Tensor) -> Tensor:
-        """``B C H W -> A (N C)``: the tiles of a field with zeros around it."""
-        height, width = field.shape[2:]
-        padded = self._padded(field.shape, field)
-        self._inner(padded, height, width).copy_(field.permute(0, 2, 3, 1))
-        return self._places(padded, (0, 0), (self.a, self.a)).reshape(self.a**2, -1)
+    def cut(self, fields: Sequence[Tensor | None], shape: Shape, widths: Sequence[int], like: Tensor) -> Tensor:
+        """The adjoint of the second half of :meth:`back`: fields to ``m*m N C``; None stands for zeros."""
+        size = self._cells(shape)
+        whole = shape[-2] == size[4] * self.m and shape[-1] == size[5] * self.m and None not in fields
+        cells = (like.new_empty if whole else like.new_zeros)(*size, sum(widths))
+        for field, part in zip(fields, cells.split(list(widths), dim=-1), strict=True):
+            if field is not None:
+                planes = (field if field.ndim == 5 else field[:, :, None]).movedim(1, -1)  # B P H W C
+                if whole:
+                    target = part.permute(3, 2, 4, 0, 5, 1, 6)
+                    target.copy_(planes.unflatten(3, (-1, self.m)).unflatten(2, (-1, self.m)))
+                else:
+                    covered = like.new_zeros(self._covered(shape, part.shape[-1]))
+                    covered[:, :, : shape[-2], : shape[-1]] = planes
+                    target = covered.unflatten(3, (-1, self.m)).unflatten(2, (-1, self.m))
+                    part.copy_(target.permute(3, 5, 1, 0, 2, 4, 6))
+        return cells.view(self.m**2, -1, sum(widths))
 
-    def scatter(self, tiles: Tensor, shape: torch.Size) -> Tensor:
-        """The adjoint of :meth:`gather`: what overlaps is added up."""
-        batch, channels, height, width = shape
-        places = tiles.view(self.a, self.a, batch, *self.count(height, width), channels)
-        padded = self._padded(shape, tiles)
+    def uncut(self, cells: Tensor) -> Tensor:
+        """The adjoint of the first half of :meth:`back`: ``m*m N C -> A N C``."""
+        flat = self.map("back", cells).t() @ cells.reshape(self.m**2, -1)
+        return flat.view(self.a**2, *cells.shape[1:])
+
+    def gather(self, fields: Sequence[Tensor]) -> Tensor:
+        """``B C *grid -> A (N C)``: the tiles of fields with zeros around them."""
+        every = [field if field.ndim == 5 else field[:, :, None] for field in fields]
+        batches = [field.shape[0] for field in every]
+        _, _, planes, height, width = every[0].shape
+        padded = self._padded(planes, sum(batches), every[0].shape, every[0])
+        for field, part in zip(every, self._inner(padded, height, width).split(batches, dim=1), strict=True):
+            part.copy_(field.permute(2, 0, 3, 4, 1))
+        return self._places(padded.flatten(0, 1), (0, 0), (self.a, self.a)).reshape(self.a**2, -1)
+
+    def scatter(self, tiles: Tensor, shape: Shape) -> Tensor:
+        """The adjoint of :meth:`gather` for one field: what overlaps is added up."""
+        batch, channels, height, width = shape[0], shape[1], shape[-2], shape[-1]
+        planes = shape[2] if len(shape) == 5 else 1
+        places = tiles.view(self.a, self.a, planes * batch, *self.count(height, width), channels)
+        padded = self._padded(planes, batch, shape, tiles)
+        flat = padded.flatten(0, 1)
         for row in range(0, self.a, self.m):
             for column in range(0, self.a, self.m):
                 some = places[row : row + self.m, column : column + self.m]
-                self._places(padded, (row, column), (some.shape[0], some.shape[1])).add_(some)
-        return self._inner(padded, height, width).permute(0, 3, 1, 2)
+                self._places(flat, (row, column), (some.shape[0], some.shape[1])).add_(some)
+        field = self._inner(padded, height, width).permute(1, 4, 0, 2, 3)
+        return field if len(shape) == 5 else field[:, :, 0]
 
-    def _padded(self, shape: torch.Size, like: Tensor) -> Tensor:
-        """``B H W C``, zeros: a field's cells with what the tiles reach beyond them."""
-        batch, channels, height, width = shape
-        down, across = self.count(height, width)
-        return like.new_zeros(batch, down * self.m + self.r - 1, across * self.m + self.r - 1, channels)
+    def _padded(self, planes: int, batch: int, shape: Shape, like: Tensor) -> Tensor:
+        """``P B H W C``, zeros: a field's cells with what the tiles reach beyond them."""
+        down, across = self.count(shape[-2], shape[-1])
+        size = (planes, batch, down * self.m + self.r - 1, across * self.m + self.r - 1, shape[1])
+        return like.new_zeros(size)
 
     def _inner(self, padded: Tensor, height: int, width: int) -> Tensor:
         """The field's own cells."""
         margin = self.r // 2
-        return padded[:, margin : margin + height, margin : margin + width]
+        return padded[..., margin : margin + height, margin : margin + width, :]
 
     def _places(self, padded: Tensor, first: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """A view of some places of every tile: ``rows columns B N_h N_w C``."""
@@ -132,6 +192,15 @@ class Tiles:
         strides = (line, cell, whole, self.m * line, self.m * cell, 1)
         start = first[0] * line + first[1] * cell
         return padded.as_strided((*size, batch, down, across, channels), strides, start)
+
+    def _cells(self, shape: Shape) -> tuple[int, ...]:
+        """``m m P B N_h N_w`` of a field ``B C *grid``."""
+        return (self.m, self.m, shape[2] if len(shape) == 5 else 1, shape[0], *self.count(shape[-2], shape[-1]))
+
+    def _covered(self, shape: Shape, channels: int) -> tuple[int, ...]:
+        """``B P H W C`` with all the cells that the tiles cover."""
+        _, _, planes, batch, down, across = self._cells(shape)
+        return batch, planes, down * self.m, across * self.m, channels
 
 
 @cache
@@ -144,8 +213,7 @@ class _Forth(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, field: Tensor, own: Tiles) -> Tensor:
         ctx.tiles, ctx.shape = own, field.shape
-        gathered = own.gather(field)
-        return (own.map("forth", gathered) @ gathered).view(own.a**2, -1, field.shape[1])
+        return own.transformed([field])
 
     @staticmethod
     @once_differentiable
@@ -161,10 +229,19 @@ def _maps(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
     With ``V_n`` the ``a x n`` matrix of the first ``n`` powers of the points, the product of polynomials of ``n`` and
     ``r`` coefficients is ``V_a^-1 ((V_m x) . (V_r g))``; the convolution is its transpose.
     """
-    points = POINTS[m + r - 1]
+    points = [Fraction(point) for point in POINTS[m + r - 1]]
 
     def powers(count: int) -> Matrix:
         rows = [[float(point**power) for power in range(count)] for point in points]
         return np.array([*rows, [0.0] * (count - 1) + [1.0]])
 
-    return np.ascontiguousarray(powers(m).T), powers(r), np.ascontiguousarray(np.linalg.inv(powers(m + r - 1)).T)
+    forth, kernel = np.linalg.inv(powers(m + r - 1)).T, powers(r)
+    if all(point.denominator & (point.denominator - 1) == 0 for point in points):
+        # Without these factors the numbers of B^T are sums of powers of two, which float32 holds exactly; G is applied
+        # in double precision.
+        factors = [math.prod(point - other for other in points if other != point) for point in points]
+        scale = np.array([float(factor) for factor in factors] + [1.0])[:, None]
+        forth = np.round(forth * scale * EXACT) / EXACT
+        size = 2 ** np.round(np.log2(np.abs(forth).sum(axis=1)))[:, None]
+        forth, kernel = forth / size, kernel * size / scale
+    return np.ascontiguousarray(powers(m).T), kernel, np.ascontiguousarray(forth)

@@ -49,6 +49,31 @@ def with_gradients(gates: GateBlock, given: dict[str, Any]) -> tuple[dict[str, T
 
 @given(
     seed=seeds(),
+    depth=st.integers(1, 3),
+    slices=st.integers(1, 4),
+    batch=st.integers(1, 2),
+    grid=grids(1, 9),
+)
+@settings(max_examples=15)
+def test_three_dimensional_kernels_go_slice_by_slice(
+    seed: int, depth: int, slices: int, batch: int, grid: tuple[int, int]
+) -> None:
+    """Where a kernel has more slices than the field, too."""
+    gates = block(seed, kernel=(slices, 3, 3), bias="source")
+    x, h, c, m = (tensor(seed + n, batch, size, depth, *grid, dtype=F64) for n, size in enumerate((3, 4, 2, 3)))
+    given_ = {"x": x.requires_grad_(), "h": h.requires_grad_(), "memory": (c.requires_grad_(), m.requires_grad_())}
+    expected, expected_gradients = with_gradients(gates, given_)
+    gates.engine = Winograd()
+    assert gates.engine.takes(gates, {"x": (x,)})
+    found, found_gradients = with_gradients(gates, given_)
+    for gate, value in expected.items():
+        torch.testing.assert_close(found[gate], value, rtol=1e-9, atol=1e-9)
+    for ours, theirs in zip(found_gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+@given(
+    seed=seeds(),
     batch=st.integers(1, 3),
     grid=grids(1, 11),
     kernel=st.sampled_from([3, 5]),
@@ -78,13 +103,17 @@ def test_the_maps_make_a_convolution_of_a_product(m: int, r: int) -> None:
     own = Tiles(m, r)
     field, kernel = tensor(1, 2, 3, 7, 6, dtype=F64), tensor(2, 4, 3, r, r, dtype=F64)
     there = own.forth(field)
-    ours = own.back(torch.bmm(there, own.kernel(kernel)), 2, 7, 6)
+    (ours,) = own.back(torch.bmm(there, own.kernel(kernel)), (2, 3, 7, 6), [4])
     theirs = convolve(field.permute(0, 2, 3, 1).numpy(), kernel.permute(2, 3, 1, 0).numpy())
     torch.testing.assert_close(ours.permute(0, 2, 3, 1), torch.from_numpy(theirs), rtol=1e-10, atol=1e-10)
 
     some = torch.randn_like(there)
     back = own.scatter(own.map("forth", some).t() @ some.reshape(own.a**2, -1), field.shape)
     assert torch.allclose((there * some).sum(), (field * back).sum())
+    products, fields = torch.randn(own.a**2, there.shape[1], 3, dtype=F64), [torch.randn(2, n, 7, 6) for n in (1, 2)]
+    fields = [field.to(F64) for field in fields]
+    apart = sum((a * b).sum() for a, b in zip(own.back(products, field.shape, [1, 2]), fields, strict=True))
+    assert torch.allclose(apart, (products * own.uncut(own.cut(fields, field.shape, [1, 2], products))).sum())
     weights = torch.randn_like(own.kernel(kernel))
     assert torch.allclose((own.kernel(kernel) * weights).sum(), (kernel * own.kernel_gradient(weights)).sum())
 
@@ -218,7 +247,7 @@ def test_an_error_within_a_sequence_ends_it() -> None:
 # ------------------------------------------------------------------------------------------- what it leaves
 
 
-@pytest.mark.parametrize("kernel", [1, 2, 4, 7, (3, 5), (1, 3, 3)])
+@pytest.mark.parametrize("kernel", [1, 2, 4, 7, (3, 5), (2, 4, 4)])
 def test_other_kernels_are_left_to_the_direct_convolution(kernel: Any) -> None:
     gates = GateBlock(2, {"x": Source.of(3, "i")}, kernel=kernel)
     x = torch.randn(2, 3, *([4] if isinstance(kernel, tuple) and len(kernel) == 3 else []), 5, 6)
