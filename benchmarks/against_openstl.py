@@ -166,17 +166,31 @@ def of_recipe(name: str, engines: list[str]) -> dict[str, Side]:
     return found
 
 
-def differences(found: dict[str, Side]) -> dict[str, float]:
+class First(NamedTuple):
+    """What a side's first training step and forecast gave, which also warm up."""
+
+    outputs: dict[str, Tensor]
+    slope: float
+    """Norm of all gradients."""
+    mebibytes: dict[str, float]
+
+
+def first(turn: Side) -> First:
+    trained, train = highest(turn["train"])
+    slope = turn["gradients"]()
+    ahead, forecast = highest(turn["forecast"])
+    return First({"train": trained, "forecast": ahead}, slope, {"train": train, "forecast": forecast})
+
+
+def differences(found: list[First]) -> dict[str, float]:
     """Of each other side from the first one, relative to the largest output and to the norm of all gradients."""
-    off = {"outputs": 0.0, "gradients": 0.0}
-    first, *others = found.values()
-    trained, ahead = first["train"](), first["forecast"]()
-    for other in others:
-        for expected, what in ((trained, "train"), (ahead, "forecast")):
-            difference = float((other[what]() - expected).abs().max() / expected.abs().max())
-            off["outputs"] = max(off["outputs"], difference)
-        off["gradients"] = max(off["gradients"], abs(other["gradients"]() / first["gradients"]() - 1))
-    return off
+    theirs, *others = found
+    outputs = [
+        float((other.outputs[what] - expected).abs().max() / expected.abs().max())
+        for other in others
+        for what, expected in theirs.outputs.items()
+    ]
+    return {"outputs": max(outputs), "gradients": max(abs(other.slope / theirs.slope - 1) for other in others)}
 
 
 def measure(case: Case | str, engines: list[str], rounds: int, profiled: bool) -> dict[str, Any]:
@@ -189,11 +203,9 @@ def measure(case: Case | str, engines: list[str], rounds: int, profiled: bool) -
     found = of_recipe(case, engines) if isinstance(case, str) else sides(case, engines)
     row: dict[str, Any] = {"recipe": case} if isinstance(case, str) else case._asdict()
     row |= {"rounds": rounds, "same_weights": recipe or case.model in openstl.SAME_WEIGHTS}  # type: ignore[union-attr]
-    memory = {
-        name: {what: highest(side[what]) for what in ("train", "forecast")} for name, side in found.items()
-    }  # the first runs, which also warm up
+    firsts = {name: first(turn) for name, turn in found.items()}
     if row["same_weights"]:
-        row["difference"] = differences(found)
+        row["difference"] = differences([*firsts.values()])
         # OpenSTL's MIM cuts the gradient of one of its memories.
         held = ("outputs",) if row.get("model") == "mim" else ("outputs", "gradients")
         if any(not row["difference"][what] <= AGREE for what in held):
@@ -203,7 +215,7 @@ def measure(case: Case | str, engines: list[str], rounds: int, profiled: bool) -
         for what in ("train", "forecast"):
             for name, turn in found.items():
                 times[name][what].append(seconds(turn[what]))
-    row["sides"] = {name: {"seconds": times[name], "mebibytes": memory[name]} for name in found}
+    row["sides"] = {name: {"seconds": times[name], "mebibytes": firsts[name].mebibytes} for name in found}
     if profiled:
         for name, turn in found.items():
             row["sides"][name]["shares"] = shares(turn["train"])
@@ -227,14 +239,14 @@ def shares(run: Callable[[], Any]) -> dict[str, float]:
     return {**kept, "others": 1 - sum(kept.values())}
 
 
-def highest(run: Callable[[], Any]) -> float:
-    """MiB that a step takes above what the process holds before it."""
+def highest(run: Callable[[], Any]) -> tuple[Any, float]:
+    """What a step gives, and the MiB that it takes above what the process holds before it."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
-    run()
-    return (resident("VmHWM") - before) / 1024
+    found = run()
+    return found, (resident("VmHWM") - before) / 1024
 
 
 def resident(what: str) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,11 +63,14 @@ class Direct(Engine):
         """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
         total: dict[str, Tensor] = {}
         for name, source in block.sources.items():
-            kernels = block.kernels[name].split([part.shape[1] for part in inputs[name]], dim=1)
-            first, *others = zip(inputs[name], kernels, strict=True)
+            parts, kernel = inputs[name], block.kernels[name]
+            if len(parts) > 1 and parts[0].device.type != "cpu":  # fewer launches
+                parts = (torch.cat(parts, dim=1),)
+            kernels = kernel.split([part.shape[1] for part in parts], dim=1)
+            first, *others = zip(parts, kernels, strict=True)
             response = same_convolution(*first, block.bias_of(name))
-            for part, kernel in others:  # one by one: what the tensors look like side by side is never kept
-                response = response + same_convolution(part, kernel, None)
+            for part, own in others:  # less memory: they are never kept side by side
+                response = response + same_convolution(part, own, None)
             response = block.norms[name](response)
             for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
                 total[gate] = total[gate] + part if gate in total else part

@@ -69,9 +69,10 @@ def test_volumes_are_padded_before_less_than_after(seed: int, depth: int, grid: 
 
 
 def test_a_tuple_counts_as_concatenated() -> None:
-    block = GateBlock(2, {"memory": Source.of(5, "o")}, kernel=3)
-    c, m = torch.randn(2, 3, 4, 5), torch.randn(2, 2, 4, 5)
-    assert torch.equal(block(memory=(c, m))["o"], block(memory=torch.cat([c, m], 1))["o"])
+    block = GateBlock(2, {"memory": Source.of(5, "o")}, kernel=3, bias="source", dtype=torch.float64)
+    c, m = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randn(2, 2, 4, 5, dtype=torch.float64)
+    expected = block(memory=torch.cat([c, m], 1))["o"]
+    torch.testing.assert_close(block(memory=(c, m))["o"], expected, rtol=1e-13, atol=1e-14)
 
 
 def test_a_source_without_channels_is_left_out() -> None:
