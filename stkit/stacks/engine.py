@@ -7,9 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from stkit.cells.base import Cell
 from stkit.cells.engine import Direct, Engine
 from stkit.cells.gates import GateBlock, use_engine
-from stkit.cells.winograd import LEAST_PRODUCT, LEAST_WIDTH, OUTPUT, Winograd, can_take
+from stkit.cells.winograd import OUTPUT, Winograd, can_take, pays
 
 EngineName = Literal["auto", "direct", "winograd"]
 
@@ -56,10 +57,18 @@ def engine_record(
     taken = [block for block in blocks if fits_here and name != "direct" and can_take(block)]
     if name == "auto":
         tiles = batch * -(-grid[0] // OUTPUT) * -(-grid[1] // OUTPUT)
-        taken = [block for block in taken if block.width >= LEAST_WIDTH and block.width * tiles >= LEAST_PRODUCT]
+        slices = _slices(module)
+        taken = [block for block in taken if pays(block.width, tiles * slices.get(block, 1))]
     said: dict[str, Any] = {"asked": name, "winograd": len(taken), "direct": len(blocks) - len(taken)}
     return {**said, "rounding": ROUNDING} if taken else said
 
 
 def _blocks(module: nn.Module) -> list[GateBlock]:
     return [part for part in module.modules() if isinstance(part, GateBlock)]
+
+
+def _slices(module: nn.Module) -> dict[GateBlock, int]:
+    """Of the fields of each block that convolves slices, how many there are."""
+    cells = [part for part in module.modules() if isinstance(part, Cell) and part.output_depth]
+    deep = {block: cell.output_depth for cell in cells for block in _blocks(cell)}
+    return {block: depth for block, depth in deep.items() if next(iter(block.kernels.values())).ndim == 5}

@@ -68,6 +68,17 @@ def test_the_record_counts_blocks() -> None:
     assert record("auto", [32, 32], device=torch.device("cuda"))["winograd"] == 0
 
 
+def test_the_record_counts_slices() -> None:
+    """Three-dimensional kernels work on two slices: twice the tiles, as the engine itself counts them."""
+    forecaster = stkit.build("e3d_lstm", layers=[{"width": 1, "cell": "frame_window"}, 128], engine="auto")
+    for batch, taken in ((1, 0), (2, 2)):
+        found = engine_record(forecaster, "auto", batch=batch, grid=(12, 16), device=CPU, precision="no")
+        assert found["winograd"] == taken
+        gates = next(part for part in forecaster.modules() if isinstance(part, GateBlock))
+        x, h = torch.zeros(batch, 1, 2, 12, 16), torch.zeros(batch, 128, 2, 12, 16)
+        assert gates.engine.takes(gates, {"x": (x,), "h": (h,), "m": (h,)}) == bool(taken)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("said", [{"precision": "bf16"}, {"device": torch.device("cuda")}])
 def test_insisting_elsewhere_than_on_a_processor_in_float32_is_refused(said: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"computes in float32 on a processor, not in \w+ on \w+; say auto"):
