@@ -29,6 +29,7 @@ import ablation_records  # noqa: E402
 import ablation_text  # noqa: E402
 import benchmark_text  # noqa: E402
 import field_ablations  # noqa: E402
+import speed_text  # noqa: E402
 
 RECORDS = ROOT / "docs" / "records"
 PAGES = (
@@ -225,6 +226,7 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "came_out": field_ablations.count_line,
     "needed": ablation_text.needed,
     "engines": benchmark_text.engines,
+    "against_openstl": speed_text.against_openstl,
 }
 
 

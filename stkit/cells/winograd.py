@@ -28,10 +28,8 @@ OUTPUT = 4
 """Side of a tile's output, in cells."""
 TYPES = (torch.float32, torch.float64)
 
-LEAST_WIDTH = 32
-"""Channels of a gate from which on it pays."""
-LEAST_PRODUCT = 4096
-"""Channels of a gate times tiles of a batch from which on it pays."""
+LEAST = {3: (64, 4096), 5: (32, 1024)}
+"""By the side of the kernel: the channels of a gate, and these times the tiles of a batch, from which on it pays."""
 
 Inputs = Mapping[str, tuple[Tensor, ...]]
 
@@ -46,8 +44,7 @@ class Winograd(Engine):
     In float32 its outputs differ from those of the direct convolution by a few times the rounding of that.
 
     Args:
-        where_it_pays: leave small blocks to the direct convolution as well: gates of fewer than :data:`LEAST_WIDTH`
-            channels, and batches of so few tiles that channels times tiles are below :data:`LEAST_PRODUCT`.
+        where_it_pays: leave small blocks to the direct convolution as well, those below :data:`LEAST`.
     """
 
     def __init__(self, *, where_it_pays: bool = False) -> None:
@@ -130,7 +127,7 @@ class Winograd(Engine):
         if not self.where_it_pays:
             return True
         batch, _, *planes, height, width = tensors[0].shape
-        return pays(block.width, math.prod((batch, *planes, *_tiles_of(block).count(height, width))))
+        return pays(block, math.prod((batch, *planes, *_tiles_of(block).count(height, width))))
 
     def _begin(self, block: GateBlock) -> None:
         """A block that is called again begins a step: what none has read since the one before last is let go."""
@@ -174,9 +171,10 @@ def can_take(block: GateBlock) -> bool:
     return sizes[-1] == sizes[-2] and sizes[-1] in SIDES
 
 
-def pays(width: int, tiles: int) -> bool:
-    """Whether gates of so many channels are convolved faster, in batches of so many tiles."""
-    return width >= LEAST_WIDTH and width * tiles >= LEAST_PRODUCT
+def pays(block: GateBlock, tiles: int) -> bool:
+    """Whether a block that it takes is convolved faster so, in batches of so many tiles."""
+    width, product = LEAST[next(iter(block.kernels.values())).shape[-1]]
+    return block.width >= width and block.width * tiles >= product
 
 
 def _tiles_of(block: GateBlock) -> Tiles:

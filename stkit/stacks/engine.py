@@ -58,7 +58,7 @@ def engine_record(
     if name == "auto":
         tiles = batch * -(-grid[0] // OUTPUT) * -(-grid[1] // OUTPUT)
         slices = _slices(module)
-        taken = [block for block in taken if pays(block.width, tiles * slices.get(block, 1))]
+        taken = [block for block in taken if pays(block, tiles * slices.get(block, 1))]
     said: dict[str, Any] = {"asked": name, "winograd": len(taken), "direct": len(blocks) - len(taken)}
     return {**said, "rounding": ROUNDING} if taken else said
 

@@ -267,11 +267,21 @@ def test_other_kinds_of_number_are_left_to_the_direct_convolution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "batch", "side", "takes"),
-    [(32, 8, 16, True), (32, 7, 16, False), (31, 64, 16, False), (128, 2, 16, True)],
+    ("kernel", "width", "batch", "side", "takes"),
+    [
+        (3, 64, 4, 16, True),
+        (3, 64, 3, 16, False),
+        (3, 63, 64, 16, False),
+        (3, 128, 2, 16, True),
+        (5, 32, 2, 16, True),
+        (5, 32, 2, 12, False),
+        (5, 31, 64, 16, False),
+    ],
 )
-def test_small_blocks_are_left_where_only_what_pays_is_taken(width: int, batch: int, side: int, takes: bool) -> None:
-    gates = GateBlock(width, {"x": Source.of(1, "i")}, kernel=3)
+def test_small_blocks_are_left_where_only_what_pays_is_taken(
+    kernel: int, width: int, batch: int, side: int, takes: bool
+) -> None:
+    gates = GateBlock(width, {"x": Source.of(1, "i")}, kernel=kernel)
     assert Winograd(where_it_pays=True).takes(gates, {"x": (torch.zeros(batch, 1, side, side),)}) == takes
 
 

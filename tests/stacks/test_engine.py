@@ -51,7 +51,7 @@ def test_insisting_where_no_kernel_fits_is_refused() -> None:
 
 
 def record(name: Any, layers: list[int], **said: Any) -> dict[str, Any]:
-    forecaster = stkit.build("predrnn", layers=layers, cell={"kernel": 3}, engine=name)
+    forecaster = stkit.build("predrnn", layers=layers, cell={"kernel": 5}, engine=name)
     return engine_record(forecaster, name, **{"batch": 8, "grid": (16, 16), "device": CPU, "precision": "no", **said})
 
 
@@ -64,6 +64,7 @@ def test_the_record_counts_blocks() -> None:
     assert record("auto", [8, 8])["winograd"] == 0
     assert record("winograd", [8, 8])["winograd"] == 4
     assert record("auto", [32, 32], batch=1)["winograd"] == 0
+    assert record("auto", [32, 32], batch=2)["winograd"] == 4
     assert record("auto", [32, 32], precision="bf16")["winograd"] == 0
     assert record("auto", [32, 32], device=torch.device("cuda"))["winograd"] == 0
 
@@ -71,11 +72,11 @@ def test_the_record_counts_blocks() -> None:
 def test_the_record_counts_slices() -> None:
     """Three-dimensional kernels work on two slices: twice the tiles, as the engine itself counts them."""
     forecaster = stkit.build("e3d_lstm", layers=[{"width": 1, "cell": "frame_window"}, 128], engine="auto")
-    for batch, taken in ((1, 0), (2, 2)):
-        found = engine_record(forecaster, "auto", batch=batch, grid=(12, 16), device=CPU, precision="no")
+    for side, taken in ((4, 0), (8, 2)):
+        found = engine_record(forecaster, "auto", batch=1, grid=(side, 8), device=CPU, precision="no")
         assert found["winograd"] == taken
         gates = next(part for part in forecaster.modules() if isinstance(part, GateBlock))
-        x, h = torch.zeros(batch, 1, 2, 12, 16), torch.zeros(batch, 128, 2, 12, 16)
+        x, h = torch.zeros(1, 1, 2, side, 8), torch.zeros(1, 128, 2, side, 8)
         assert gates.engine.takes(gates, {"x": (x,), "h": (h,), "m": (h,)}) == bool(taken)  # type: ignore[attr-defined]
 
 
