@@ -120,7 +120,7 @@ class Tiles:
         if offset is not None:
             cells += offset
         fields = []
-        for part in cells.split(list(widths), dim=-1):
+        for part in torch.split(cells, list(widths), dim=-1):
             field = part.permute(3, 2, 4, 0, 5, 1, 6).reshape(self._covered(shape, part.shape[-1]))
             field = field[:, :, : shape[-2], : shape[-1]].contiguous().movedim(-1, 1)
             fields.append(field if len(shape) == 5 else field[:, :, 0])
@@ -131,17 +131,16 @@ class Tiles:
         size = self._cells(shape)
         whole = shape[-2] == size[4] * self.m and shape[-1] == size[5] * self.m and None not in fields
         cells = (like.new_empty if whole else like.new_zeros)(*size, sum(widths))
-        for field, part in zip(fields, cells.split(list(widths), dim=-1), strict=True):
+        for field, part in zip(fields, torch.split(cells, list(widths), dim=-1), strict=True):
             if field is not None:
                 planes = (field if field.ndim == 5 else field[:, :, None]).movedim(1, -1)  # B P H W C
                 if whole:
                     target = part.permute(3, 2, 4, 0, 5, 1, 6)
-                    target.copy_(planes.unflatten(3, (-1, self.m)).unflatten(2, (-1, self.m)))
+                    target.copy_(self._by_tile(planes))
                 else:
                     covered = like.new_zeros(self._covered(shape, part.shape[-1]))
                     covered[:, :, : shape[-2], : shape[-1]] = planes
-                    target = covered.unflatten(3, (-1, self.m)).unflatten(2, (-1, self.m))
-                    part.copy_(target.permute(3, 5, 1, 0, 2, 4, 6))
+                    part.copy_(self._by_tile(covered).permute(3, 5, 1, 0, 2, 4, 6))
         return cells.view(self.m**2, -1, sum(widths))
 
     def uncut(self, cells: Tensor) -> Tensor:
@@ -155,7 +154,8 @@ class Tiles:
         batches = [field.shape[0] for field in every]
         _, _, planes, height, width = every[0].shape
         padded = self._padded(planes, sum(batches), every[0].shape, every[0])
-        for field, part in zip(every, self._inner(padded, height, width).split(batches, dim=1), strict=True):
+        inner = torch.split(self._inner(padded, height, width), batches, dim=1)
+        for field, part in zip(every, inner, strict=True):
             part.copy_(field.permute(2, 0, 3, 4, 1))
         return self._places(padded.flatten(0, 1), (0, 0), (self.a, self.a)).reshape(self.a**2, -1)
 
@@ -196,6 +196,11 @@ class Tiles:
     def _cells(self, shape: Shape) -> tuple[int, ...]:
         """``m m P B N_h N_w`` of a field ``B C *grid``."""
         return (self.m, self.m, shape[2] if len(shape) == 5 else 1, shape[0], *self.count(shape[-2], shape[-1]))
+
+    def _by_tile(self, planes: Tensor) -> Tensor:
+        """A view of ``B P H W C`` as ``B P N_h m N_w m C``."""
+        made: Tensor = planes.unflatten(3, (-1, self.m)).unflatten(2, (-1, self.m))  # type: ignore[no-untyped-call]
+        return made
 
     def _covered(self, shape: Shape, channels: int) -> tuple[int, ...]:
         """``B P H W C`` with all the cells that the tiles cover."""

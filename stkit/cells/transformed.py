@@ -172,7 +172,7 @@ class Group:
         together = max(1, -(-ROWS // self._waiting[0][1].shape[1]))
         while self._waiting:
             part, self._waiting = self._waiting[:together], self._waiting[together:]
-            cells = [cells.unflatten(1, (planes, -1)) for _, cells in part]
+            cells = [cells.view(cells.shape[0], planes, -1, cells.shape[2]) for _, cells in part]
             gradient = self.own.uncut(cells[0].flatten(1, 2) if len(part) == 1 else torch.cat(cells, 2).flatten(1, 2))
             for place, (kernel, totals) in enumerate(zip(kernels, self._totals, strict=True)):
                 signal = self.own.transformed([fields[place] for fields, _ in part])

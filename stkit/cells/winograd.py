@@ -136,7 +136,7 @@ class Winograd(Engine):
             return
         self._called = {block}
         self._step += 1
-        for signal, (_, _, step) in list(self._signals.items()):
+        for signal, (_, _, step) in list(self._signals.items()):  # type: ignore[no-untyped-call]
             if step < self._step - 1:
                 del self._signals[signal]
 
