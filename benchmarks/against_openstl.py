@@ -200,6 +200,8 @@ def measure(case: Case | str, engines: list[str], rounds: int, profiled: bool) -
         SystemExit: if sides that have the same weights do not agree.
     """
     recipe = isinstance(case, str)
+    if isinstance(case, Case) and case.model == "e3d_lstm" and not case.flush:
+        engines = []  # stkit never trains so: its figures are in the row with denormals flushed
     found = of_recipe(case, engines) if isinstance(case, str) else sides(case, engines)
     row: dict[str, Any] = {"recipe": case} if isinstance(case, str) else case._asdict()
     row |= {"rounds": rounds, "same_weights": recipe or case.model in openstl.SAME_WEIGHTS}  # type: ignore[union-attr]
@@ -217,8 +219,8 @@ def measure(case: Case | str, engines: list[str], rounds: int, profiled: bool) -
                 times[name][what].append(seconds(turn[what]))
     row["sides"] = {name: {"seconds": times[name], "mebibytes": firsts[name].mebibytes} for name in found}
     if profiled:
-        for name, turn in found.items():
-            row["sides"][name]["shares"] = shares(turn["train"])
+        for name in found.keys() & {"openstl", "auto"}:
+            row["sides"][name]["shares"] = shares(found[name]["train"])
     return row
 
 
