@@ -7,9 +7,9 @@
 
 ``PATH`` is an unmodified checkout of OpenSTL. Both sides have the same weights, frames and sampling mask, in float32;
 before anything is timed, their outputs must agree. A training step is the forward pass, the mean squared error and the
-backward pass; a forecast keeps nothing for one. In every round each side takes its turn; the time is that on the clock,
-so nothing else should run. Memory is the most that the process held during a step, above what it held before it:
-gradients count, parameters do not.
+backward pass; a forecast keeps nothing for one. In every round each side takes its turn; kept are the time on the
+clock, for which nothing else should run, and the processor's. Memory is the most that the process held during a step,
+above what it held before it: gradients count, parameters do not.
 
 OpenSTL's E3D-LSTM has faults that stkit has not, so that there the weights differ: both get the same widths and frames.
 It is also measured with denormal numbers flushed to zero, as stkit always does in training and OpenSTL never.
@@ -172,14 +172,12 @@ class First(NamedTuple):
     outputs: dict[str, Tensor]
     slope: float
     """Norm of all gradients."""
-    mebibytes: dict[str, float]
 
 
 def first(turn: Side) -> First:
-    trained, train = highest(turn["train"])
+    trained = turn["train"]()
     slope = turn["gradients"]()
-    ahead, forecast = highest(turn["forecast"])
-    return First({"train": trained, "forecast": ahead}, slope, {"train": train, "forecast": forecast})
+    return First({"train": trained, "forecast": turn["forecast"]()}, slope)
 
 
 def differences(found: list[First]) -> dict[str, float]:
@@ -212,22 +210,32 @@ def measure(case: Case | str, engines: list[str], rounds: int, profiled: bool) -
         held = ("outputs",) if row.get("model") == "mim" else ("outputs", "gradients")
         if any(not row["difference"][what] <= AGREE for what in held):
             raise SystemExit(f"the sides of {case} do not agree: {row['difference']}")
-    times: dict[str, dict[str, list[float]]] = {name: {"train": [], "forecast": []} for name in found}
+    clock: dict[str, dict[str, list[float]]] = {name: {"train": [], "forecast": []} for name in found}
+    processor: dict[str, dict[str, list[float]]] = {name: {"train": [], "forecast": []} for name in found}
+    memory: dict[str, dict[str, float]] = {name: {} for name in found}
     for _ in range(rounds):
         for what in ("train", "forecast"):
             for name, turn in found.items():
-                times[name][what].append(seconds(turn[what]))
-    row["sides"] = {name: {"seconds": times[name], "mebibytes": firsts[name].mebibytes} for name in found}
+                (passed, worked), memory[name][what] = highest(partial(seconds, turn[what]))
+                clock[name][what].append(passed)
+                processor[name][what].append(worked)
+    for name in found:
+        row.setdefault("sides", {})[name] = {
+            "seconds": clock[name],
+            "processor_seconds": processor[name],
+            "mebibytes": memory[name],
+        }
     if profiled:
         for name in found.keys() & {"openstl", "auto"}:
             row["sides"][name]["shares"] = shares(found[name]["train"])
     return row
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def seconds(run: Callable[[], Any]) -> tuple[float, float]:
+    """On the clock, and of all threads' work: where other programs run, the second says more."""
+    start, worked = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - worked
 
 
 def shares(run: Callable[[], Any]) -> dict[str, float]:
@@ -278,8 +286,10 @@ def told(row: dict[str, Any]) -> Iterator[str]:
     for name in others:
         cells = []
         for what in ("train", "forecast"):
-            theirs, ours = (statistics.median(row["sides"][side]["seconds"][what]) for side in (first, name))
-            cells.append(f"{what} {theirs:.2f} / {ours:.2f} s = {theirs / ours:.2f} x")
+            both = [row["sides"][side] for side in (first, name)]
+            theirs, ours = (statistics.median(side["seconds"][what]) for side in both)
+            worked, less = (statistics.median(side["processor_seconds"][what]) for side in both)
+            cells.append(f"{what} {theirs:.2f} / {ours:.2f} s = {theirs / ours:.2f} x ({worked / less:.2f} in work)")
         memory = [row["sides"][side]["mebibytes"]["train"] for side in (first, name)]
         yield f"    {first} / {name}: {', '.join(cells)}, memory {memory[1] / memory[0]:.2f} of {memory[0]:.0f} MiB"
     if "difference" in row:

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from stkit.cells.tiles import Tiles
 
-ROWS = 256
+ROWS = 128
 """Tiles, over the steps of a backward pass, from which on they make an efficient product with their gradients."""
 
 
