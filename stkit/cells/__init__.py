@@ -1,9 +1,10 @@
 """Cells: the interface, and the blocks that the papers' cells share."""
 
-from stkit.cells import observe
+from stkit.cells import gated, observe
 from stkit.cells.attached import Attached
 from stkit.cells.attachment import Attachment, AttachmentSite
 from stkit.cells.attend import KeyMask, attend, attention_weights, mask_keys, masked_keys
+from stkit.cells.auto import Auto
 from stkit.cells.base import (
     Cell,
     CellSite,
@@ -18,6 +19,7 @@ from stkit.cells.base import (
 )
 from stkit.cells.engine import DIRECT, Direct, Engine
 from stkit.cells.forget import Forget
+from stkit.cells.fused import Fused
 from stkit.cells.gates import GateBlock, Source, sequence, use_engine
 from stkit.cells.peephole import NoPeephole, Peephole, build_peephole
 from stkit.cells.winograd import Winograd
@@ -27,11 +29,13 @@ __all__ = [
     "Attached",
     "Attachment",
     "AttachmentSite",
+    "Auto",
     "Cell",
     "CellSite",
     "Direct",
     "Engine",
     "Forget",
+    "Fused",
     "GateBlock",
     "HeadSite",
     "KeyMask",
@@ -48,6 +52,7 @@ __all__ = [
     "attend",
     "attention_weights",
     "build_peephole",
+    "gated",
     "mask_keys",
     "masked_keys",
     "observe",

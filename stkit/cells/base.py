@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stkit.cells import gated, observe
 from stkit.cells.attachment import Attachment
 from stkit.plugin.config import CarryPort
 
@@ -47,6 +48,7 @@ class Cell(nn.Module):
         output_depth: slices of ``y``.
         carry_spec: the carried registers it reads and writes; :class:`stkit.stacks.Stack` checks the chain.
         out_key: name of the state entry that equals ``y``.
+        hands_out_increments: whether ``aux`` has what a step adds to the memories; see :meth:`increments`.
     """
 
     in_channels: int
@@ -55,6 +57,7 @@ class Cell(nn.Module):
     output_depth: int = 0
     carry_spec: Mapping[str, CarryPort]
     out_key: str = "h"
+    hands_out_increments: bool = True
 
     def initial_state(
         self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -76,6 +79,15 @@ class Cell(nn.Module):
         """One time step. ``x``: ``B C_in H W``, or None where the node has no input."""
         raise NotImplementedError
 
+    def increments(self, **gates: tuple[Tensor, Tensor]) -> Tensors:
+        """For ``aux``, by name: what a step adds to a memory, from the pre-activations ``i`` and ``g``.
+
+        Nothing where nobody reads it: a forecaster asks for it on behalf of its loss, an observer by looking.
+        """
+        if not (self.hands_out_increments or observe.watched()):
+            return {}
+        return {name: gated.increment(i, g) for name, (i, g) in gates.items()}
+
     def extra_repr(self) -> str:
         """Channels in and out, for ``print(model)``."""
         return f"{self.in_channels} -> {self.out_channels}"
@@ -90,8 +102,9 @@ class Transition(nn.Module):
     """What fills the slot in ``C_t = keep + i . g``: the forget gate, MIM or RECALL.
 
     A transition writes :meth:`initial_state`, :meth:`forward` and, if it remembers the new memory, :meth:`commit`, in
-    names of its own. A cell calls :meth:`zeros`, :meth:`keep` and :meth:`remember`, which put its entries into the
-    cell's state under the prefix ``transition.`` and take them out again.
+    names of its own. A cell calls :meth:`zeros`, :meth:`update` (:meth:`keep` if its equation is another one) and
+    :meth:`remember`, which put its entries into the cell's state under the prefix ``transition.`` and take them out
+    again.
 
     Attention can stand at signals inside it that it names in ``places`` and passes through :meth:`attended`.
     """
@@ -150,6 +163,13 @@ class Transition(nn.Module):
         # In the order of before, because torch.compile guards on it.
         own = {**{name: new[name] for name in own if name in new}, **new}
         return kept, own, carry
+
+    def update(
+        self, gate: Tensor | None, c: Tensor, x: Tensor | None, state: Tensors, carry: Tensors, *, i: Tensor, g: Tensor
+    ) -> tuple[Tensor, Tensors, Tensors]:
+        """The new memory ``keep + s(i) . tanh(g)`` from the pre-activations ``i`` and ``g``; else as :meth:`keep`."""
+        kept, own, carry = self.keep(gate, c, x, state, carry)
+        return gated.added(kept, i, g), own, carry
 
     def remember(self, c_new: Tensor, own: Tensors) -> Tensors:
         """The transition's part of the cell's new state, once the new memory is known."""

@@ -32,6 +32,8 @@ class Engine:
 
     name: str
     """What recipes call it."""
+    adds_bias: bool = False
+    """Whether what it gives has the gates' own biases in it."""
 
     def sequence(self) -> AbstractContextManager[None]:
         """Entered by a rollout before its first step and left after its last."""
@@ -50,7 +52,7 @@ class Engine:
         return lambda again: nullcontext()
 
     def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
-        """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
+        """One pre-activation ``B width *grid`` for each gate of ``block``, with its own bias if ``adds_bias``."""
         raise NotImplementedError
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stkit.cells import observe
+from stkit.cells import gated, observe
 from stkit.cells.base import Tensors, Transition, TransitionSite
 from stkit.modules.transition.config import ForgetConfig
 
@@ -37,10 +37,26 @@ class Forget(Transition):
         Raises:
             ValueError: if there is no gate.
         """
-        if gate is None:
-            raise ValueError("the forget gate needs its pre-activation")
-        return observe.gate(self, "C", torch.sigmoid(gate + self.bias)) * c, state, carry
+        return observe.gate(self, "C", torch.sigmoid(_given(gate) + self.bias)) * c, state, carry
+
+    def update(
+        self, gate: Tensor | None, c: Tensor, x: Tensor | None, state: Tensors, carry: Tensors, *, i: Tensor, g: Tensor
+    ) -> tuple[Tensor, Tensors, Tensors]:
+        """As what :meth:`forward` keeps, ``+ s(i) . tanh(g)``, in one.
+
+        Raises:
+            ValueError: if there is no gate.
+        """
+        gate = _given(gate)
+        observe.forget(self, "C", gate, self.bias)
+        return gated.memory(gate, c, i, g, forget_bias=self.bias), {}, carry
 
     def extra_repr(self) -> str:
         """The bias, for ``print(model)``."""
         return f"bias={self.bias}"
+
+
+def _given(gate: Tensor | None) -> Tensor:
+    if gate is None:
+        raise ValueError("the forget gate needs its pre-activation")
+    return gate

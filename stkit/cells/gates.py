@@ -135,6 +135,10 @@ class GateBlock(nn.Module):
             if channels != self.sources[name].channels:
                 raise ValueError(f"source {name!r} has {self.sources[name].channels} channels, received {channels}")
         gates = self.engine(self, given)
+        return gates if self.engine.adds_bias else self.biased(gates)
+
+    def biased(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+        """With the gates' own biases, if there are any."""
         if self.bias is None:
             return gates
         return {name: gates[name] + bias for name, bias in zip(self.gates, self.bias.unbind(), strict=True)}

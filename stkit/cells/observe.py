@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -77,6 +78,24 @@ def watch(observer: Observer) -> Iterator[None]:
 def repeated() -> AbstractContextManager[None]:
     """Called before something that happens twice: what to enter the second time, so that it is shown once."""
     return nullcontext() if _observer is None else watch(Observer())
+
+
+def watched() -> bool:
+    """Whether somebody looks."""
+    return _observer is not None
+
+
+def forget(module: nn.Module, memory: str, gate: Tensor, bias: float = 0.0) -> None:
+    """Show a forget gate that is not there as a tensor: ``forget(self, "M", a["f"])`` beside ``gated.memory(...)``.
+
+    Args:
+        module: the cell, or the part of it that has the gate.
+        memory: name of what it keeps, as in the equations.
+        gate: its pre-activation.
+        bias: added to ``gate``.
+    """
+    if _observer is not None:
+        _observer.gate(module, memory, torch.sigmoid(gate + bias))
 
 
 def gate(module: nn.Module, memory: str, kept: Tensor) -> Tensor:

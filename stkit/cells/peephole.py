@@ -47,7 +47,7 @@ class Peephole(nn.Module):
                 f"per-pixel peepholes of a {self.grid[0]} x {self.grid[1]} grid were given "
                 f"{c.shape[-2]} x {c.shape[-1]}; peepholes per channel fit any grid"
             )
-        return gate + self.weight * c
+        return torch.addcmul(gate, self.weight, c)
 
 
 class NoPeephole(nn.Module):

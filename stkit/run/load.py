@@ -23,6 +23,7 @@ from stkit.recipe import Recipe
 from stkit.recipe import load as load_recipe
 from stkit.run.directory import RunDirectory
 from stkit.stacks.build import build_forecaster
+from stkit.stacks.captured import Forecasts
 from stkit.stacks.forecaster import Forecaster, StreamState
 from stkit.train import checkpoint as checkpoints
 
@@ -62,6 +63,7 @@ class TrainedForecaster:
 
     def __init__(self, forecaster: Forecaster, pipeline: Pipeline, recipe: Recipe, trained_steps: int) -> None:
         self.forecaster = forecaster.eval()
+        self._by_graphs = Forecasts(forecaster, at_once=False)
         self.pipeline = pipeline
         self.recipe = recipe
         self.trained_steps = trained_steps
@@ -74,6 +76,7 @@ class TrainedForecaster:
     def to(self, device: torch.device | str) -> TrainedForecaster:
         """Move it; returns itself."""
         self.forecaster.to(device)
+        self._by_graphs = Forecasts(self.forecaster, at_once=False)
         self.pipeline = self.pipeline.to(device)
         return self
 
@@ -108,7 +111,8 @@ class TrainedForecaster:
         known = self._known(ahead, fields.shape[0], horizon, coming)
         base = self.pipeline.base(self.pipeline.with_targets(fields), when, horizon, ahead)
         inside, valid = self._inputs(fields, when, given)
-        said = self.forecaster(inside, horizon, known=known, base=base, valid=valid)
+        ahead_of = self._by_graphs if inside.is_cuda else self.forecaster
+        said = ahead_of(inside, horizon, known=known, base=base, valid=valid)
         return self.pipeline.inverse(said, ahead)
 
     @torch.no_grad()

@@ -7,12 +7,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from stkit.cells.auto import Auto
 from stkit.cells.base import Cell
 from stkit.cells.engine import Direct, Engine
+from stkit.cells.fused import Fused, has_norms
 from stkit.cells.gates import GateBlock, use_engine
 from stkit.cells.winograd import OUTPUT, Winograd, can_take, pays
 
-EngineName = Literal["auto", "direct", "winograd"]
+EngineName = Literal["auto", "direct", "winograd", "fused"]
 
 ROUNDING = "outputs within 10 times, gradients within 20 times the rounding of the direct convolution in float32"
 """What tests hold Winograd's engine to, against float64."""
@@ -27,9 +29,10 @@ def set_engine(module: nn.Module, name: EngineName) -> None:
     if name == "winograd" and not any(can_take(block) for block in _blocks(module)):
         raise ValueError("winograd takes square kernels of 3 or 5 cells, and no cell of this model has them")
     engines: dict[EngineName, Engine] = {
-        "auto": Winograd(where_it_pays=True),
+        "auto": Auto(),
         "direct": Direct(),
         "winograd": Winograd(),
+        "fused": Fused(),
     }
     use_engine(module, engines[name])
 
@@ -54,12 +57,17 @@ def engine_record(
     if name == "winograd" and not fits_here:
         raise ValueError(f"winograd computes in float32 on a processor, not in {precision} on {device.type}; say auto")
     blocks = _blocks(module)
-    taken = [block for block in blocks if fits_here and name != "direct" and can_take(block)]
+    taken = [block for block in blocks if fits_here and name in ("auto", "winograd") and can_take(block)]
     if name == "auto":
         tiles = batch * -(-grid[0] // OUTPUT) * -(-grid[1] // OUTPUT)
         slices = _slices(module)
         taken = [block for block in taken if pays(block, tiles * slices.get(block, 1))]
-    said: dict[str, Any] = {"asked": name, "winograd": len(taken), "direct": len(blocks) - len(taken)}
+    fused = [block for block in blocks if not has_norms(block)]
+    if not (name == "fused" or (name == "auto" and device.type == "cuda")):
+        fused = []
+    said: dict[str, Any] = {"asked": name, "winograd": len(taken), "direct": len(blocks) - len(taken) - len(fused)}
+    if fused:
+        said["fused"] = len(fused)
     return {**said, "rounding": ROUNDING} if taken else said
 
 

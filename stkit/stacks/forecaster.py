@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from stkit.cells.attend import KeyMask, masked_keys
-from stkit.cells.base import Tensors
+from stkit.cells.base import Cell, Tensors
 from stkit.cells.gates import sequence
 from stkit.stacks import recompute
 from stkit.stacks.nonstationary import AsItIs, NonStationary, chosen
@@ -112,6 +112,13 @@ class Forecaster(nn.Module):
         self.state_channels = out_channels
         self.known_channels = max(in_channels - out_channels, 0) if known_channels is None else known_channels
         self.patch = patch
+        self.hand_out_increments(wanted=False)
+
+    def hand_out_increments(self, *, wanted: bool) -> None:
+        """Whether :meth:`rollout` gives what steps add to the memories as by-products, for a loss that reads them."""
+        for part in self.network.modules():
+            if isinstance(part, Cell):
+                part.hands_out_increments = wanted
 
     @property
     def fed_channels(self) -> int:
@@ -433,6 +440,8 @@ class Forecaster(nn.Module):
         _check("valid", valid, (batch, steps, valid.shape[2], height, width))
         valid = self._fed(valid)
         keys = self._patched(valid)
+        if torch.compiler.is_compiling() or (keys.is_cuda and torch.cuda.is_current_stream_capturing()):
+            return keys  # a graph cannot depend on what a tensor holds
         # Without a mask attention computes the same numbers faster.
         return None if bool(keys.all()) else keys
 

@@ -66,14 +66,20 @@ class Patches:
         self.patch, self.height, self.width = patch, height, width
         self.grid = (-(-height // patch), -(-width // patch))
         self.pad_height, self.pad_width = self.grid[0] * patch - height, self.grid[1] * patch - width
+        # Sizes that are not known yet, of a graph that is being exported, are no int.
+        self._whole = (self.pad_height, self.pad_width) == (0, 0) if type(height) is type(width) is int else False
 
     def fold(self, fields: Fields) -> Fields:
         """``.. C H W -> .. P*P*C h w``."""
-        return fields if self.patch == 1 else fold(F.pad(fields, (0, self.pad_width, 0, self.pad_height)), self.patch)
+        if self.patch == 1:
+            return fields
+        return fold(fields if self._whole else F.pad(fields, (0, self.pad_width, 0, self.pad_height)), self.patch)
 
     def unfold(self, folded: Fields) -> Fields:
         """``.. P*P*C h w -> .. C H W``, with the padding cut off."""
         if self.patch == 1:
             return folded
+        if self._whole:
+            return unfold(folded, self.patch)
         # Less than no padding, not a slice: an exported graph would hold only where a slice cuts as much.
         return F.pad(unfold(folded, self.patch), (0, -self.pad_width, 0, -self.pad_height))

@@ -43,6 +43,9 @@ class Loss(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ()
     """What :meth:`forward` is given besides, as keyword arguments: tensors of a :data:`stkit.data.windows.Sample`, cut
     to the frames of ``target``. ``("physical",)``: the truth in physical units."""
+    reads_increments: ClassVar[bool] = False
+    """Whether ``aux`` is to have what steps add to the cells' memories (``delta_c``, ``delta_m``); see
+    :meth:`stkit.cells.Cell.increments`. They are computed for losses that say so, and kept for the whole sequence."""
 
     @classmethod
     def from_config(cls, config: ComponentConfig, site: LossSite) -> Self:

@@ -32,6 +32,7 @@ class Objective(nn.Module):
         self.forecaster = forecaster
         self.loss = loss
         self.context_steps = context_steps
+        forecaster.hand_out_increments(wanted=loss.reads_increments)
 
     @property
     def first_target(self) -> int:

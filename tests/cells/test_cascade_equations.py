@@ -165,6 +165,8 @@ def test_the_increments_are_what_is_added_to_the_memories() -> None:
     cell = nodes(network("predrnnpp", None, [3]))[0]
     state = cell.initial_state(2, *GRID, dtype=torch.float64)
     carry = cell.initial_carry(2, *GRID, dtype=torch.float64)
+    assert cell.step(FRAMES[:, 0], state, carry).aux == {}
+    cell.hands_out_increments = True
     out = cell.step(FRAMES[:, 0], state, carry)
     assert torch.equal(out.aux["delta_c"], out.state["c"])
     assert torch.equal(out.aux["delta_m"], out.carry["m"])

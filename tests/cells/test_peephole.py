@@ -9,12 +9,12 @@ from stkit.cells import build_peephole
 
 
 def test_per_channel_fits_any_grid() -> None:
-    peephole = build_peephole("channel", 3, None)
+    peephole = build_peephole("channel", 3, None, dtype=torch.float64)
     torch.nn.init.normal_(peephole.weight)
     for grid in ((4, 5), (1, 7)):
-        gate, c = torch.randn(2, 3, *grid), torch.randn(2, 3, *grid)
+        gate, c = torch.randn(2, 3, *grid, dtype=torch.float64), torch.randn(2, 3, *grid, dtype=torch.float64)
         weight = peephole.weight.reshape(1, 3, 1, 1)
-        assert torch.equal(peephole(gate, c), gate + weight * c)
+        torch.testing.assert_close(peephole(gate, c), gate + weight * c, rtol=1e-14, atol=1e-14)
 
 
 def test_per_pixel_belongs_to_one_grid() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stkit.cells import Winograd, gates, use_engine
+from stkit.cells import Engine, Fused, Winograd, gated, gates, use_engine
 from stkit.stacks import build
 
 from .adapters.registry import ADAPTERS, adapter_of
@@ -47,14 +47,16 @@ def test_parity(path: Path, record_property: Callable[[str, object], None]) -> N
         assert {**found, "largest_error": None} == {**recorded, "largest_error": None}, "python -m tests.parity.record"
 
 
+@pytest.mark.parametrize("engine", [Winograd, Fused])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_parity_in_winograds_domain(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same files and the same limit, with every convolution that has a transform computed there."""
+def test_parity_under_other_engines(path: Path, engine: type[Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files and the same limit, in Winograd's domain where it has one, and with sources side by side."""
     adapter = adapter_of(path.name)
     if adapter is None:
         pytest.skip(f"{path.name}: the architecture is not implemented")
-    monkeypatch.setattr(gates, "DIRECT", Winograd())  # of cells that are built alone
-    monkeypatch.setattr(build, "set_engine", lambda module, _: use_engine(module, Winograd()))
+    monkeypatch.setattr(gates, "DIRECT", engine())  # of cells that are built alone
+    monkeypatch.setattr(build, "set_engine", lambda module, _: use_engine(module, engine()))
+    monkeypatch.setattr(gated, "SMALL", 0)
     golden = Golden.read(path)
     adapter(golden)
     name, worst = golden.worst

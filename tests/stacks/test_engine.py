@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import stkit
-from stkit.cells import Direct, GateBlock, Winograd
+from stkit.cells import Auto, Direct, Fused, GateBlock, Winograd
 from stkit.errors import RecipeError
 from stkit.stacks.build import model_config
 from stkit.stacks.engine import engine_record
@@ -21,7 +21,9 @@ def engines(forecaster: Forecaster) -> set[Any]:
     return {part.engine for part in forecaster.modules() if isinstance(part, GateBlock)}
 
 
-@pytest.mark.parametrize(("name", "kind"), [("auto", Winograd), ("direct", Direct), ("winograd", Winograd)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("auto", Auto), ("direct", Direct), ("winograd", Winograd), ("fused", Fused)]
+)
 def test_all_cells_share_the_engine_that_is_named(name: str, kind: type) -> None:
     (engine,) = engines(stkit.build("mim", layers=[4, 4], engine=name))
     assert type(engine) is kind
@@ -66,7 +68,9 @@ def test_the_record_counts_blocks() -> None:
     assert record("auto", [32, 32], batch=1)["winograd"] == 0
     assert record("auto", [32, 32], batch=2)["winograd"] == 4
     assert record("auto", [32, 32], precision="bf16")["winograd"] == 0
-    assert record("auto", [32, 32], device=torch.device("cuda"))["winograd"] == 0
+    cuda = record("auto", [32, 32], device=torch.device("cuda"))
+    assert cuda == {"asked": "auto", "winograd": 0, "direct": 0, "fused": 7}
+    assert record("fused", [8])["fused"] == 4
 
 
 def test_the_record_counts_slices() -> None:
@@ -77,7 +81,8 @@ def test_the_record_counts_slices() -> None:
         assert found["winograd"] == taken
         gates = next(part for part in forecaster.modules() if isinstance(part, GateBlock))
         x, h = torch.zeros(1, 1, 2, side, 8), torch.zeros(1, 128, 2, side, 8)
-        assert gates.engine.takes(gates, {"x": (x,), "h": (h,), "m": (h,)}) == bool(taken)  # type: ignore[attr-defined]
+        assert isinstance(gates.engine, Auto)
+        assert gates.engine.processor.takes(gates, {"x": (x,), "h": (h,), "m": (h,)}) == bool(taken)
 
 
 @pytest.mark.parametrize("said", [{"precision": "bf16"}, {"device": torch.device("cuda")}])

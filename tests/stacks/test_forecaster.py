@@ -237,10 +237,12 @@ def test_tokens_choose_between_frame_and_forecast(s: Situation, data: st.DataObj
 
 def test_an_encoder_forecaster_has_one_aux_for_each_step_and_predicts_after_the_context() -> None:
     forecaster = stkit.build("predrnn", layers=[3, 3], rollout={"name": "encoder_forecaster"}, dtype=F64)
-    out = forecaster.rollout(torch.randn(2, 5, 1, 4, 4, dtype=F64), 3)
-    assert (out.first, out.predictions.shape[1]) == (3, 2)
-    assert len(out.aux) == 5
-    assert all(set(node) == {"delta_c", "delta_m"} for step in out.aux for node in step)
+    for wanted, names in ((False, set()), (True, {"delta_c", "delta_m"})):
+        forecaster.hand_out_increments(wanted=wanted)
+        out = forecaster.rollout(torch.randn(2, 5, 1, 4, 4, dtype=F64), 3)
+        assert (out.first, out.predictions.shape[1]) == (3, 2)
+        assert len(out.aux) == 5
+        assert all(set(node) == names for step in out.aux for node in step)
 
 
 def test_a_stream_of_an_encoder_goes_on_after_a_missing_frame() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, sigmoid, tanh
+from torch import Tensor
 
 from stkit.cells import (
     Cell,
@@ -27,6 +27,7 @@ from stkit.cells import (
     Tensors,
     Transition,
     build_peephole,
+    gated,
 )
 from stkit_convlstm.config import ConvLSTMConfig
 
@@ -120,10 +121,8 @@ class ConvLSTM(Cell):
         h, c = state["h"], state["c"]
         a = self.gates(x=x, h=h)
 
-        i = sigmoid(self.w_ci(a["i"], c))
-        keep, kept, carry = self.transition.keep(self.w_cf(a.get("f"), c), c, x, state, carry)
-        c = keep + i * tanh(a["g"])
-        o = sigmoid(self.w_co(a["o"], c))
-        h = o * tanh(c)
+        i, f = self.w_ci(a["i"], c), self.w_cf(a.get("f"), c)
+        c, kept, carry = self.transition.update(f, c, x, state, carry, i=i, g=a["g"])
+        h = gated.output(self.w_co(a["o"], c), c)
 
         return StepOut(h, {"h": h, "c": c, **self.transition.remember(c, kept)}, carry, {})

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, sigmoid, tanh
+from torch import Tensor
 
 from stkit.api import CarryPort
 from stkit.cells import (
@@ -29,6 +29,7 @@ from stkit.cells import (
     Tensors,
     Transition,
     TransitionSite,
+    gated,
     observe,
 )
 from stkit_e3d_lstm.config import E3DLSTMConfig, RecallConfig
@@ -161,15 +162,16 @@ class E3DLSTM(Cell):
         h, c, m = state["h"], state["c"], carry["m"]
         a = self.gates(x=x, h=h, m=m)
 
-        keep, kept, carry = self.transition.keep(a.get("r"), c, x, state, carry)
-        c = keep + sigmoid(a["i"]) * tanh(a["g"])
+        c, kept, carry = self.transition.update(a.get("r"), c, x, state, carry, i=a["i"], g=a["g"])
 
-        staying = m if self.plain_memory else tanh(a["m'"])
-        forget = observe.gate(self, "M", sigmoid(a["f'"] + self.forget_bias))
-        new_m = forget * staying + sigmoid(a["i'"]) * tanh(a["g'"])
+        observe.forget(self, "M", a["f'"], self.forget_bias)
+        past = m if self.plain_memory else a["m'"]
+        new_m = gated.memory(
+            a["f'"], past, a["i'"], a["g'"], forget_bias=self.forget_bias, squashed=not self.plain_memory
+        )
 
-        o = a["o"] + self.output(c=c, m=new_m)["o"]
-        h = sigmoid(o if self.plain_output else tanh(o)) * tanh(self.fusion(memory=(c, new_m))["h"])
+        o, fused = self.output(c=c, m=new_m)["o"], self.fusion(memory=(c, new_m))["h"]
+        h = gated.output(a["o"], fused, more=o, squash="sigmoid" if self.plain_output else "double")
 
         state = {"h": h, "c": c, **self.transition.remember(c, kept)}
         return StepOut(h, state, {**carry, "m": new_m if self.update_memory else m}, {"hidden": h})

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn, sigmoid, tanh
+from torch import Tensor, nn
 
-from stkit.cells import GateBlock, NormFactory, Source, build_peephole, observe
+from stkit.cells import GateBlock, NormFactory, Source, build_peephole, gated, observe
 
 
 class Parts(NamedTuple):
@@ -94,11 +94,10 @@ class ReleasedUnit(Unit):
     def forward(self, signal: Tensor, returning: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The equations above."""
         a = self.gates(signal=signal, returning=returning)
-        i = sigmoid(self.peep_i(a["i"], memory))
-        f = observe.gate(self, self.memory, sigmoid(self.peep_f(a["f"], memory) + self.forget_bias))
-        memory = f * memory + i * tanh(a["g"])
-        o = sigmoid(self.peep_o(a["o"], memory))
-        return o * tanh(memory), memory
+        i, f = self.peep_i(a["i"], memory), self.peep_f(a["f"], memory)
+        observe.forget(self, self.memory, f, self.forget_bias)
+        memory = gated.memory(f, memory, i, a["g"], forget_bias=self.forget_bias)
+        return gated.output(self.peep_o(a["o"], memory), memory), memory
 
 
 class PrintedUnit(Unit):
@@ -149,7 +148,6 @@ class PrintedUnit(Unit):
     def forward(self, signal: Tensor, returning: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The equations above."""
         a = self.gates(signal=signal, returning=returning)
-        f = observe.gate(self, self.memory, sigmoid(a["f"] + self.forget_bias))
-        memory = f * memory + sigmoid(a["i"]) * tanh(a["g"])
-        o = sigmoid(a["o"] + self.output(memory=memory)["o"])
-        return o * tanh(memory), memory
+        observe.forget(self, self.memory, a["f"], self.forget_bias)
+        memory = gated.memory(a["f"], memory, a["i"], a["g"], forget_bias=self.forget_bias)
+        return gated.output(a["o"], memory, more=self.output(memory=memory)["o"]), memory

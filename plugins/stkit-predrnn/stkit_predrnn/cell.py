@@ -18,10 +18,22 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, sigmoid, tanh
+from torch import Tensor
 
 from stkit.api import CarryPort
-from stkit.cells import Cell, CellSite, Forget, GateBlock, NormFactory, Source, StepOut, Tensors, Transition, observe
+from stkit.cells import (
+    Cell,
+    CellSite,
+    Forget,
+    GateBlock,
+    NormFactory,
+    Source,
+    StepOut,
+    Tensors,
+    Transition,
+    gated,
+    observe,
+)
 from stkit_predrnn.config import STLSTMConfig
 
 Bias = Literal["none", "gate", "source"]
@@ -38,7 +50,8 @@ class STLSTM(Cell):
         H  = o . tanh(W1x1 * [C, M])
 
     ``M'`` is the memory of the layer below at this step; at the bottom layer, that of the top layer at the last step.
-    ``aux`` holds the increments ``delta_c = i . g`` and ``delta_m = i' . g'``, which PredRNN-V2 decouples.
+    ``aux`` holds, where they are read, the increments ``delta_c = i . g`` and ``delta_m = i' . g'``, which PredRNN-V2
+    decouples.
 
     Args:
         in_channels: channels of ``X``; 0: there is no input.
@@ -134,18 +147,17 @@ class STLSTM(Cell):
         if self.shared_input_gates:
             a = _shared(a)
 
-        delta_c = sigmoid(a["i"]) * tanh(a["g"])
-        keep, kept, carry = self.transition.keep(a.get("f"), c, x, state, carry)
-        c = keep + delta_c
+        c, kept, carry = self.transition.update(a.get("f"), c, x, state, carry, i=a["i"], g=a["g"])
 
-        delta_m = sigmoid(a["i'"]) * tanh(a["g'"])
-        m = observe.gate(self, "M", sigmoid(a["f'"] + self.forget_bias)) * m + delta_m
+        observe.forget(self, "M", a["f'"], self.forget_bias)
+        m = gated.memory(a["f'"], m, a["i'"], a["g'"], forget_bias=self.forget_bias)
 
-        o = sigmoid(a["o"] if self.output is None else a["o"] + self.output(memory=(c, m))["o"])
-        h = o * tanh(self.fusion(memory=(c, m))["h"])
+        more = None if self.output is None else self.output(memory=(c, m))["o"]
+        h = gated.output(a["o"], self.fusion(memory=(c, m))["h"], more=more)
 
         state = {"h": h, "c": c, **self.transition.remember(c, kept)}
-        return StepOut(h, state, {**carry, "m": m}, {"delta_c": delta_c, "delta_m": delta_m})
+        aux = self.increments(delta_c=(a["i"], a["g"]), delta_m=(a["i'"], a["g'"]))
+        return StepOut(h, state, {**carry, "m": m}, aux)
 
 
 def _shared(a: dict[str, Tensor]) -> dict[str, Tensor]:

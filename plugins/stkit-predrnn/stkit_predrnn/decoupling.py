@@ -33,6 +33,8 @@ class DecouplingLoss(Loss):
         dtype: of the parameters.
     """
 
+    reads_increments = True
+
     def __init__(
         self,
         width: int,

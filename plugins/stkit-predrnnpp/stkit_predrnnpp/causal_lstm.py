@@ -16,10 +16,22 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, sigmoid, tanh
+from torch import Tensor
 
 from stkit.api import CarryPort
-from stkit.cells import Cell, CellSite, Forget, GateBlock, NormFactory, Source, StepOut, Tensors, Transition, observe
+from stkit.cells import (
+    Cell,
+    CellSite,
+    Forget,
+    GateBlock,
+    NormFactory,
+    Source,
+    StepOut,
+    Tensors,
+    Transition,
+    gated,
+    observe,
+)
 from stkit_predrnnpp.config import CausalLSTMConfig
 from stkit_predrnnpp.start import start_within
 
@@ -38,7 +50,8 @@ class CausalLSTM(Cell):
         o          = tanh(W4 * [X, C, M])                     W4 * [X, H', C, M] as released
         H          = o . tanh(W5 * [C, M])
 
-    State ``h`` and ``c``, carried register ``m``; ``aux`` has the increments ``delta_c = i.g`` and ``delta_m = i'.g'``.
+    State ``h`` and ``c``, carried register ``m``; ``aux`` has the increments ``delta_c = i.g`` and ``delta_m = i'.g'``
+    where they are read.
 
     Args:
         in_channels: channels of ``x``; 0: it takes none.
@@ -140,24 +153,20 @@ class CausalLSTM(Cell):
         read = {"c": c, "m": m, "nothing": None}[self.gates_read]
         before = self.arriving(x=x, h=h, c=read, m=m)
 
-        kept, own, carry = self.transition.keep(before.get("f"), c, x, state, carry)
-        delta_c = sigmoid(before["i"]) * tanh(before["g"])
-        c = kept + delta_c
+        i, g = before["i"], before["g"]
+        c, own, carry = self.transition.update(before.get("f"), c, x, state, carry, i=i, g=g)
 
         after = self.temporal(c=c)
         w3 = before["w3"] if self.cascaded is None else self.cascaded(m=m)["w3"]
-        forget = observe.gate(self, "M", sigmoid(before["f'"] + after["f'"] + self.forget_bias))
-        delta_m = sigmoid(before["i'"] + after["i'"]) * tanh(_sum("g'", before, after))
-        m = forget * tanh(w3) + delta_m
+        i_m, f_m, g_m = (_sum(gate, before, after) for gate in ("i'", "f'", "g'"))
+        observe.forget(self, "M", f_m, self.forget_bias)
+        m = gated.memory(f_m, w3, i_m, g_m, forget_bias=self.forget_bias, squashed=True)
 
-        o = tanh(_sum("o", before, after, self.spatial(m=m)))
-        h = o * tanh(self.reduced(memories=(c, m))["h"])
-        return StepOut(
-            h,
-            {"h": h, "c": c, **self.transition.remember(c, own)},
-            {**carry, "m": m},
-            {"delta_c": delta_c, "delta_m": delta_m},
-        )
+        o = _sum("o", before, after)
+        reduced = self.reduced(memories=(c, m))["h"]
+        h = gated.output(o, reduced, more=self.spatial(m=m)["o"], squash="tanh")
+        aux = self.increments(delta_c=(i, g), delta_m=(i_m, g_m))
+        return StepOut(h, {"h": h, "c": c, **self.transition.remember(c, own)}, {**carry, "m": m}, aux)
 
 
 def _sum(gate: str, *blocks: dict[str, Tensor]) -> Tensor:

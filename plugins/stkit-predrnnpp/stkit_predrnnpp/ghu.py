@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, sigmoid, tanh
+from torch import Tensor
 
-from stkit.cells import Cell, CellSite, GateBlock, NormFactory, Source, StepOut, Tensors, observe
+from stkit.cells import Cell, CellSite, GateBlock, NormFactory, Source, StepOut, Tensors, gated, observe
 from stkit_predrnnpp.config import GHUConfig
 from stkit_predrnnpp.start import start_within
 
@@ -93,6 +93,7 @@ class GHU(Cell):
         """One time step: ``x`` ``B C_in H W`` or None; ``y`` is ``B width H W``."""
         z = state["z"]
         gates = self.gates(x=x, z=z)
-        switch = sigmoid(gates["s"])
-        z = switch * tanh(gates["p"]) + observe.gate(self, "Z", 1 - switch) * z
+        if observe.watched():
+            observe.gate(self, "Z", 1 - torch.sigmoid(gates["s"]))
+        z = gated.highway(gates["s"], gates["p"], z)
         return StepOut(z, {"z": z}, carry, {})

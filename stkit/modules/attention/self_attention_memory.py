@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn, sigmoid, tanh
+from torch import Tensor, nn, sigmoid
 
-from stkit.cells import observe
+from stkit.cells import gated, observe
 from stkit.cells.attachment import Attachment, AttachmentSite
 from stkit.cells.attend import KeyMask
 from stkit.cells.base import Tensors, slices
@@ -139,8 +139,9 @@ class SelfAttentionMemory(Attachment):
         z = on_grid(self.fusion(torch.cat([z_h, z_m], dim=-1)), signal)
 
         a = self._gated(torch.cat([z, signal], dim=1))
-        i = sigmoid(a["i"])
-        memory = observe.gate(self, "attention memory", 1 - i) * memory + i * tanh(a["g"])
+        if observe.watched():
+            observe.gate(self, "attention memory", 1 - sigmoid(a["i"]))
+        memory = gated.highway(a["i"], a["g"], memory)
         return sigmoid(a["o"]) * memory, {"memory": memory}
 
     def _gated(self, both: Tensor) -> dict[str, Tensor]:

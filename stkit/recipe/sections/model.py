@@ -99,6 +99,7 @@ class ModelConfig(_Attended):
     """What turns the hidden state into a frame."""
     rollout: RolloutChoice
     """How the stack runs over time."""
-    engine: Literal["auto", "direct", "winograd"] = "auto"
+    engine: Literal["auto", "direct", "winograd", "fused"] = "auto"
     """How the cells' convolutions are computed; it changes rounding and nothing else. ``direct``: one by one;
-    ``winograd``: by Winograd's minimal filtering, on a processor in float32; ``auto``: so where it is faster."""
+    ``winograd``: by Winograd's minimal filtering, on a processor in float32; ``fused``: a gate's sources in one, for
+    GPUs; ``auto``: on a GPU ``fused``, on a processor ``winograd`` where it is faster."""

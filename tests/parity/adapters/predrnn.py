@@ -43,6 +43,7 @@ def model(golden: Golden) -> None:
     """``*_predrnn_model_*``; with an ``adapter`` among the parameters PredRNN-V2 and its decoupling loss."""
     theirs = weights(golden)
     forecaster, network, places = imported(golden, predrnn.released(theirs, "PredRNN"))
+    forecaster.hand_out_increments(wanted=predrnn.ADAPTER in theirs)
     out = run_next_frame(golden, forecaster, network.stack)
     target = channels_first(golden.take("in.frames_BTHWC"))[:, 1:]
     if predrnn.ADAPTER not in theirs:

@@ -1,0 +1,192 @@
+"""An engine for GPUs: few launches. The sources of a gate are summed inside one convolution.
+
+Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from stkit.cells.engine import DIRECT, Engine, Pieces, same_convolution
+from stkit.cells.joined import joined, last
+
+if TYPE_CHECKING:
+    from stkit.cells.gates import GateBlock
+
+Inputs = Mapping[str, tuple[Tensor, ...]]
+
+WASTE = 0.25
+"""Share of a convolution's kernel that may be zeros, where two are made one."""
+REMEMBERED = 4
+"""Concatenations that are found again: those of one cell's step."""
+
+
+class Fused(Engine):
+    """Kernels that feed the same gates are put side by side once a sequence, and so are their sources at every step.
+
+    ``[x, h] -> i f g o`` and ``[x, m] -> i' f' g'`` are two convolutions where :class:`stkit.cells.Direct` takes three
+    and seven sums. Tensors come channels last in memory, and under autocast in its type. Offsets of sources and gates
+    are part of the convolution. A block with norms, each of one source's response, is left to ``Direct``.
+    """
+
+    name = "fused"
+    adds_bias = True
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._own: dict[GateBlock, tuple[Any, list[_Convolution]]] = {}  # of this sequence, whose graph they belong to
+        self._keep_weights = True
+        self._joined: list[tuple[Any, tuple[Tensor, ...], Tensor]] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Fused:
+        return Fused()  # a copy of a model takes nothing of a sequence along
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Fused.__init__(self)
+
+    def sequence(self) -> AbstractContextManager[None]:
+        """See :meth:`Engine.sequence`."""
+        return nullcontext() if torch.compiler.is_compiling() else self._span()
+
+    @contextmanager
+    def _span(self) -> Iterator[None]:
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._joined, self._own = [], {}
+
+    def pieces(self, *, keep_weights: bool = True) -> Pieces:
+        """See :meth:`Engine.pieces`."""
+        own = self._own
+
+        @contextmanager
+        def piece(again: bool) -> Iterator[None]:
+            before = self._inside, self._own, self._keep_weights
+            self._inside, self._own, self._keep_weights = self._inside + 1, own, keep_weights
+            self._joined = []
+            try:
+                yield
+            finally:
+                self._inside, self._own, self._keep_weights = before
+                self._joined = []
+
+        return piece
+
+    def __call__(self, block: GateBlock, inputs: Inputs) -> dict[str, Tensor]:
+        """One pre-activation ``B width *grid`` for each gate of ``block``, with the gate's own bias."""
+        if has_norms(block):
+            return block.biased(DIRECT(block, inputs))
+        kind = _kind(inputs)
+        found: dict[str, Tensor] = {}
+        for convolution in self._convolutions(block, kind):
+            parts = tuple(part for name in convolution.sources for part in inputs[name])
+            response = same_convolution(self._join(parts, kind), convolution.kernel, convolution.bias)
+            found |= zip(convolution.gates, torch.split(response, block.width, dim=1), strict=True)
+        return found
+
+    def _join(self, parts: tuple[Tensor, ...], kind: torch.dtype) -> Tensor:
+        """Concatenated on the channels; found again where another block of the same step reads the same."""
+        key = (kind, torch.is_grad_enabled())
+        for known, before, made in self._joined:
+            if known == key and len(parts) == len(before) and all(a is b for a, b in zip(parts, before, strict=True)):
+                return made
+        made = joined(parts, kind)
+        if self._inside and not torch.compiler.is_compiling():
+            self._joined = [*self._joined[1 - REMEMBERED :], (key, parts, made)]
+        return made
+
+    def _convolutions(self, block: GateBlock, kind: torch.dtype) -> list[_Convolution]:
+        """The block's kernels side by side, found again within a sequence."""
+        key = (kind, torch.is_grad_enabled())
+        known = self._own.get(block)
+        if known is not None and known[0] == key:
+            return known[1]
+        made = [_convolution(block, gates, sources, kind) for gates, sources in groups(block)]
+        if self._inside and self._keep_weights and not torch.compiler.is_compiling():
+            self._own[block] = (key, made)
+        return made
+
+
+def has_norms(block: GateBlock) -> bool:
+    """Whether the response of a source is normalised before the sum."""
+    return not all(isinstance(norm, nn.Identity) for norm in block.norms.values())
+
+
+class _Convolution(NamedTuple):
+    """Gates that are computed by one convolution."""
+
+    gates: tuple[str, ...]
+    sources: tuple[str, ...]
+    kernel: Tensor
+    """``gates*width C_in *k``, with zeros where a source does not feed a gate."""
+    bias: Tensor | None
+
+
+def groups(block: GateBlock) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Which gates go together, and their sources: those fed by the same ones, and few besides that lack one of them."""
+    fed: dict[tuple[str, ...], list[str]] = {}
+    for gate in block.gates:
+        names = tuple(name for name, source in block.sources.items() if gate in source.gates)
+        fed.setdefault(names, []).append(gate)
+
+    def channels(names: Sequence[str]) -> int:
+        return sum(block.sources[name].channels for name in names)
+
+    made: dict[tuple[str, ...], list[str]] = {}
+    for names in sorted(fed, key=channels, reverse=True):
+        wider = [other for other in made if set(names) < set(other)]
+        for other in sorted(wider, key=channels):
+            lost = sum(channels(other) - channels(_of(block, gate)) for gate in (*made[other], *fed[names]))
+            if lost <= WASTE * channels(other) * (len(made[other]) + len(fed[names])):
+                made[other] += fed[names]
+                break
+        else:
+            made[names] = list(fed[names])
+    return [(tuple(gates), names) for names, gates in made.items()]
+
+
+def _of(block: GateBlock, gate: str) -> list[str]:
+    """The sources of a gate."""
+    return [name for name, source in block.sources.items() if gate in source.gates]
+
+
+def _convolution(block: GateBlock, gates: tuple[str, ...], sources: tuple[str, ...], kind: torch.dtype) -> _Convolution:
+    kernel = torch.cat([_rows(block, name, gates, block.kernels[name]) for name in sources], dim=1)
+    biases = [
+        _rows(block, name, gates, bias) for name in sources for bias in (block.bias_of(name),) if bias is not None
+    ]
+    if block.bias is not None:
+        biases.append(torch.cat([block.bias[block.gates.index(gate)].flatten() for gate in gates]))
+    total = sum(biases[1:], biases[0]).to(kind) if biases else None
+    return _Convolution(gates, sources, last(kernel, kind), total)
+
+
+def _rows(block: GateBlock, name: str, gates: tuple[str, ...], values: Tensor) -> Tensor:
+    """The rows of a source's kernel or bias for some gates, in their order; zeros for those that it does not feed."""
+    fed = block.sources[name].gates
+    if gates == fed:
+        return values
+    if gates == fed[: len(gates)]:
+        return values[: len(gates) * block.width]
+    rows = torch.split(values, block.width)
+    return torch.cat([rows[fed.index(gate)] if gate in fed else torch.zeros_like(rows[0]) for gate in gates])
+
+
+def _kind(inputs: Inputs) -> torch.dtype:
+    """The type to convolve in: that of autocast, else that of the tensors."""
+    first = next(iter(inputs.values()))[0]
+    device = first.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return first.dtype
