@@ -25,18 +25,25 @@ def make_accelerator(precision: str = "no") -> Accelerator:
     """The Accelerate object for this process, by what its launcher (torchrun, accelerate, none) has set up.
 
     Raises:
-        UsageError: fp16 without a GPU; a strategy that shards the model; processes that do not know of each other.
+        UsageError: fp16 or tf32 without a GPU; a strategy that shards the model; processes that do not know of each
+            other.
     """
     torch.set_flush_denormal(True)  # denormal numbers make a CPU several times slower; before the threads start
     device = torch.accelerator.current_accelerator(check_available=True)
     # Sums are kept in float64, which Apple's graphics processors do not have.
     on_cpu = _flag("ACCELERATE_USE_CPU") or device is None or device.type == "mps"
-    if precision == "fp16" and on_cpu:
-        raise UsageError("train.precision: fp16 needs a GPU and there is none here; use 'bf16', or 'no' for float32")
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+    if precision in ("fp16", "tf32") and on_cpu:
+        other = "'bf16', or 'no' for float32" if precision == "fp16" else "'no' for float32"
+        raise UsageError(f"train.precision: {precision} needs a GPU and there is none here; use {other}")
+    mixed = "no" if precision == "tf32" else precision
+    if device is not None and device.type == "cuda" and not on_cpu:
+        backends: Any = torch.backends
+        for products in (backends.cuda.matmul, backends.cudnn.conv):
+            products.fp32_precision = "ieee" if precision == "no" else "tf32"  # torch's default differs by operation
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
         AcceleratorState._reset_state()  # Accelerate keeps the first run's precision for the whole process otherwise
     try:
-        accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed)
     except ValueError as error:
         raise UsageError(f"Accelerate cannot use what the launcher set up: {error}") from error
     if accelerator.distributed_type not in _SUPPORTED:

@@ -17,6 +17,7 @@ from stkit.train import checkpoint as checkpoints
 from stkit.train.batches import Batches
 from stkit.train.callbacks import Callback
 from stkit.train.ema import AveragedWeights, build_ema
+from stkit.train.graph import GraphedPasses, launched, obstacle
 from stkit.train.losses import Loss, LossSite
 from stkit.train.objective import Objective
 from stkit.train.optimiser import build_optimiser, parameter_names
@@ -49,6 +50,8 @@ class Training:
     callbacks: tuple[Callback, ...]
     engine: dict[str, Any]
     """What computes the convolutions, for ``run.json``."""
+    passes: GraphedPasses
+    """Forward and backward of a part of a batch."""
     run: RunDirectory = field(init=False)
     """Set once it is there: what is wrong with a recipe or its data is told before anything is written."""
     step: int = 0
@@ -179,7 +182,19 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator, data: PreparedData 
         ema=ema,
         callbacks=tuple(build_component("callbacks", config) for config in recipe.train.callbacks),
         engine=engine,
+        passes=_passes(recipe, accelerator, prepared_objective, loss),
     )
+
+
+def _passes(recipe: Recipe, accelerator: Accelerator, objective: torch.nn.Module, loss: Loss) -> GraphedPasses:
+    """Forward and backward, by graphs where the recipe and the device allow it.
+
+    Raises:
+        UsageError: the recipe insists on graphs that cannot be here.
+    """
+    names = list(loss.counts(torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool)))
+    reason = obstacle(device=accelerator.device, processes=accelerator.num_processes, precision=recipe.train.precision)
+    return GraphedPasses(launched(accelerator, objective, names), objective, recipe.train.graph, reason)
 
 
 def _engine(

@@ -62,24 +62,19 @@ def optimiser_step(training: Training, *, interrupted: bool = False) -> StepResu
     names = list(counts)
     flag = torch.tensor(float(interrupted), device=accelerator.device)
     reduced = total(accelerator, vector([*counts.values(), flag], accelerator.device))
-    divisors = dict(zip(names, reduced[:-1].clamp(min=1.0), strict=True))
+    divisors = reduced[:-1].clamp(min=1.0)
 
     learning_rate = config.optimiser.lr * factor(config.schedule, step, config.steps)
     set_learning_rate(training.optimiser, learning_rate)
-    training.optimiser.zero_grad(set_to_none=True)
+    training.optimiser.zero_grad(set_to_none=not training.passes.keeps_gradients)
     sums = torch.zeros(len(names), dtype=reduced.dtype, device=accelerator.device)
     for number_of_part, (part, part_tokens) in enumerate(parts):
         last = number_of_part == len(parts) - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(training.prepared_objective):
-            terms = training.prepared_objective(part, part_tokens)
-            loss = sum(
-                terms[name][0] * (accelerator.num_processes / divisors[name]).to(terms[name][0].dtype) for name in names
-            )
-            accelerator.backward(loss)
-            sums += vector([terms[name][0] for name in names], accelerator.device)
+            sums += training.passes(part, part_tokens, accelerator.num_processes / divisors)
     limit = math.inf if config.clip_norm is None else config.clip_norm
     norm = accelerator.clip_grad_norm_(training.prepared_objective.parameters(), limit)
-    means = total(accelerator, sums) / torch.stack(list(divisors.values()))
+    means = total(accelerator, sums) / divisors
     *values, gradient_norm, stop = torch.cat([means, vector([norm, reduced[-1]], accelerator.device)]).tolist()
     _require_finite(step + 1, dict(zip(names, values, strict=True)), gradient_norm, scaled=config.precision == "fp16")
 

@@ -91,6 +91,8 @@ def fit(training: Training, run: RunDirectory, *, resume: bool = False) -> Train
                 break
         for callback in training.callbacks:
             callback.on_end(context)
+    if main:
+        run.update_record(graph=training.passes.told)
     return TrainResult(
         outcome="stopped" if reason is _INTERRUPTED else "finished",
         step=training.step,

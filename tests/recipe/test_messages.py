@@ -121,7 +121,8 @@ SHAPE = {
     "not among the choices": (
         "train: {precision: bf61}\n",
         """\
-        over.yaml:1:20: train.precision: should be 'no' or 'bf16' or 'fp16'; received 'bf61'; did you mean 'bf16'?
+        over.yaml:1:20: train.precision: should be 'no' or 'tf32' or 'bf16' or 'fp16'; \
+received 'bf61'; did you mean 'bf16'?
           1 | train: {precision: bf61}
             |                    ^^^^
         """,

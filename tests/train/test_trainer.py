@@ -79,6 +79,7 @@ FIELDS = {
     "schedule": {"train.schedule": {"name": "linear"}},
     "clip_norm": {"train.clip_norm": 1e-3},
     "precision": {"train.precision": "bf16"},
+    "graph": {"train.graph": "off"},
     "ema_decay": {"train.ema_decay": 0.9},
     "early_stopping": {"train.early_stopping": {"patience": 1, "min_delta": 9.0}, "train.evaluate_every_steps": 2},
     "evaluate_every_steps": {"train.evaluate_every_steps": 2},
@@ -118,7 +119,8 @@ def fingerprint(loaded, path, monkeypatch):
         execute(loaded, out=path, evaluate=False)
     found = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
     weights = {name: tensor.double().sum().item() for name, tensor in tensors(path).items()}
-    return {"metrics": metrics(path), "weights": weights, "files": found, "workers": workers}
+    graph = json.loads((path / "run.json").read_text())["graph"]
+    return {"metrics": metrics(path), "weights": weights, "files": found, "workers": workers, "graph": graph}
 
 
 def test_every_field_is_in_the_list():
@@ -140,6 +142,7 @@ def test_changing_a_field_changes_something(recipe, tmp_path, monkeypatch, site,
     differing = {part for part in plain if plain[part] != changed[part]}
     expected = {
         "workers": {"workers"},  # the same numbers, by other processes
+        "graph": {"graph"},  # the same numbers; without a GPU there is none anyway, and the record says why
         "callbacks": {"files"},
         "checkpoint_every_steps": {"files"},
         "log_every_steps": {"metrics"},

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from stkit.plugin.config import ComponentConfig, Config
 from stkit.recipe.component import Component
@@ -93,8 +93,11 @@ class TrainConfig(Config):
     schedule: ScheduleConfig = ScheduleConfig()
     clip_norm: float | None = Field(None, gt=0)
     """Largest norm of the gradient; null: not clipped."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision; ``no`` is float32."""
+    precision: Literal["no", "tf32", "bf16", "fp16"] = "no"
+    """``no`` is float32; ``tf32``: float32 whose products a GPU rounds to 10 bits; ``bf16``, ``fp16``: mixed."""
+    graph: Literal["auto", "off", "on"] = "auto"
+    """Whether a step's forward and backward pass are recorded once as a CUDA graph and replayed; it changes no number.
+    ``auto``: on one GPU where that can be."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
     """Exponential moving average of the weights, used for evaluation; null: none."""
     early_stopping: EarlyStoppingConfig | None = None
@@ -106,3 +109,10 @@ class TrainConfig(Config):
     """Processes that prepare batches; 0: the training process itself."""
     callbacks: tuple[CallbackChoice, ...] = ()
     """Plugins' callbacks that act during training."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe without these keeps its hash, and so its runs, from before there were any.
+        absent: dict[str, Any] = {"graph": "auto"}
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key not in absent or value != absent[key]}
