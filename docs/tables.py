@@ -29,6 +29,7 @@ import ablation_records  # noqa: E402
 import ablation_text  # noqa: E402
 import benchmark_text  # noqa: E402
 import field_ablations  # noqa: E402
+import gpu_text  # noqa: E402
 import speed_text  # noqa: E402
 
 RECORDS = ROOT / "docs" / "records"
@@ -42,6 +43,7 @@ PAGES = (
     ROOT / "docs" / "guides" / "data.md",
     ROOT / "docs" / "guides" / "ocean-answer.md",
     ROOT / "docs" / "guides" / "speed.md",
+    ROOT / "docs" / "guides" / "gpu.md",
 )
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -227,6 +229,10 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "needed": ablation_text.needed,
     "engines": benchmark_text.engines,
     "against_openstl": speed_text.against_openstl,
+    "gpu_times": gpu_text.times,
+    "gpu_launches": gpu_text.launches,
+    "gpu_errors": gpu_text.errors,
+    "gpu_machine": gpu_text.machine,
 }
 
 

@@ -1,0 +1,121 @@
+"""Tables of what was measured on a GPU, from the record of ``benchmarks/gpu.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+RECORD = Path(__file__).resolve().parents[1] / "records" / "gpu.json"
+OURS = "stkit graph"
+NOTHING = "No GPU was measured yet."
+
+Record = Mapping[str, Any]
+
+
+def kept() -> Record | None:
+    """The latest record; None if there is none."""
+    found: Record | None = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else None
+    return found
+
+
+def times(_records: object, precision: str) -> Iterator[str]:
+    """How long both take in one precision, and what share of the card's own speed that is."""
+    record = kept()
+    if record is None:
+        yield NOTHING
+        return
+    yield (
+        "| model | batch | forecast [ms]: OpenSTL | stkit | times faster | of the peak "
+        "| training step [ms]: OpenSTL | stkit | times faster | of the peak | memory of a step [GB]: OpenSTL | stkit |"
+    )
+    yield "|---|" + "---:|" * 11
+    rows = [row for row in record["rows"] if row["precision"] == precision]
+    for row in sorted(rows, key=lambda row: (list(record["operations"]).index(row["model"]), row["batch"])):
+        cells = [f"`{row['model']}`", str(row["batch"])]
+        if "failed" in row:
+            yield f"| {' | '.join(cells)} | failed: {row['failed'].partition('.')[0]} |" + " |" * 9
+            continue
+        for work in ("forecast", "train"):
+            cells += [*pair(row[work]), peak(record, row, work)]
+        cells += [gigabytes(row["train"].get(side, {})) for side in ("openstl", OURS)]
+        yield f"| {' | '.join(cells)} |"
+    missing = [f"`{model}` at batch {batch}" for model, name, batch in record["left_out"] if name == precision]
+    if missing:
+        yield ""
+        yield f"Not measured, for want of time: {', '.join(missing)}."
+
+
+def pair(found: Mapping[str, Any]) -> list[str]:
+    """Milliseconds of both with the spread of the turns, and how many times faster ours is."""
+    cells = []
+    for side in ("openstl", OURS):
+        told = found.get(side, {})
+        if "seconds" not in told:
+            cells.append("no memory")
+            continue
+        low, high = told["spread"]
+        cells.append(f"{1000 * told['seconds']:.1f} ({1000 * low:.1f} to {1000 * high:.1f})")
+    both = [found.get(side, {}).get("seconds") for side in ("openstl", OURS)]
+    return [*cells, "" if None in both else f"{both[0] / both[1]:.1f} ×"]
+
+
+def peak(record: Record, row: Mapping[str, Any], work: str) -> str:
+    """Multiplications and additions a second, as a share of a large product's in the same precision."""
+    told = row[work].get(OURS, {})
+    if "seconds" not in told:
+        return ""
+    speed = record["operations"][row["model"]][work] * row["batch"] / told["seconds"]
+    return f"{100 * speed / record['limits'][row['precision'] + '_flops']:.0f} %"
+
+
+def gigabytes(told: Mapping[str, Any]) -> str:
+    """Memory of a step."""
+    return "" if told.get("gigabytes") is None else f"{told['gigabytes']:.2f}"
+
+
+def launches(_records: object, _name: str) -> Iterator[str]:
+    """Kernels and copies for each layer and time step."""
+    record = kept()
+    if record is None:
+        yield NOTHING
+        return
+    found = {(row["model"], row["work"], row["side"]): row["launches"] for row in record["launches"]}
+    yield "| model | forecast: OpenSTL | stkit | training step: OpenSTL | stkit |"
+    yield "|---|---:|---:|---:|---:|"
+    for model in dict.fromkeys(model for model, _, _ in found):
+        cells = [found.get((model, work, side)) for work in ("forecast", "train") for side in ("openstl", "stkit")]
+        yield f"| `{model}` | " + " | ".join("" if cell is None else f"{cell:.1f}" for cell in cells) + " |"
+
+
+def errors(_records: object, _name: str) -> Iterator[str]:
+    """How far results are from the processor's in float64."""
+    record = kept()
+    if record is None or "check" not in record:
+        yield NOTHING
+        return
+    yield "| model | precision | outputs: direct | stkit's engine | by graph | gradients: direct | engine | by graph |"
+    yield "|---|---|" + "---:|" * 6
+    rows = {(r["model"], r["precision"], r["engine"], r["graph"]): r for r in record["check"]}
+    ways = (("direct", False), ("auto", False), ("auto", True))
+    for model, precision in dict.fromkeys((model, precision) for model, precision, _, _ in rows):
+        told = [rows.get((model, precision, *way), {}).get(what) for what in ("outputs", "gradients") for way in ways]
+        cells = ["" if value is None else f"{value:.1e}" for value in told]
+        yield f"| `{model}` | {precision} | " + " | ".join(cells) + " |"
+
+
+def machine(_records: object, _name: str) -> Iterator[str]:
+    """The card, what it reaches, and the versions."""
+    record = kept()
+    if record is None:
+        yield NOTHING
+        return
+    about, limits = record["about"], record["limits"]
+    reached = ", ".join(f"{limits[name + '_flops'] / 1e12:.0f} in {name}" for name in ("bf16", "tf32", "fp32"))
+    yield (
+        f"{about['card']}, torch {about['torch']}, CUDA {about['cuda']}, cuDNN {about['cudnn']}, {about['date']}. It "
+        f"reaches {reached} (10^12 operations a second, a product of matrices of 8192), and copies "
+        f"{limits['copy_bytes_per_second'] / 1e12:.1f} TB/s. Written from `docs/records/gpu.json`, which "
+        "`python benchmarks/gpu.py --openstl PATH --record` makes."
+    )

@@ -1,0 +1,91 @@
+"""The benchmark of GPUs without one: it says so, its code works on a processor, and its record becomes tables."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import stkit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def gpu() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        import gpu
+
+        return gpu
+
+
+def test_without_a_gpu_it_says_so_and_ends() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "gpu.py"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.startswith("There is no GPU here, so nothing was measured")
+
+
+def measured(gpu: ModuleType) -> dict[str, Any]:
+    """What the benchmark keeps of one case; stkit stands for both sides."""
+    clock = gpu.Clock(torch.device("cpu"))
+    frames = torch.rand(1, 2 * gpu.STEPS, 1, 8, 8)
+    forecaster = stkit.build("predrnn", layers=[2], cell={"kernel": 3}, patch=4)
+    (side,) = gpu.our_sides(forecaster, frames, "fp32")
+    sides = [side._replace(name=name) for name in ("openstl", "stkit graph")]
+    row = {"model": "predrnn", "precision": "fp32", "batch": 1}
+    row |= {work: gpu.compare(sides, work, clock) for work in gpu.WORKS}
+    assert gpu.line(row).startswith("predrnn    fp32 batch  1: | forecast openstl ")
+    return {
+        "about": {"card": "H100", "torch": "2", "cuda": "13", "cudnn": "9", "date": "2026-01-01"},
+        "limits": gpu.limits(clock, True),
+        "rows": [row, {**row, "batch": 4, "failed": "RuntimeError: no. More"}],
+        "launches": [{"model": "predrnn", "work": "train", "side": "openstl", "launches": 70.04}],
+        "operations": {"predrnn": {"forecast": 1e6, "train": 3e6}},
+        "left_out": [["mim", "fp32", 64]],
+        "check": [
+            {
+                "model": "predrnn",
+                "precision": "bf16",
+                "engine": "auto",
+                "graph": True,
+                "outputs": 0.0123,
+                "gradients": 1.0,
+            }
+        ],
+    }
+
+
+def test_a_record_becomes_tables(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    import gpu_text
+
+    monkeypatch.setattr(gpu_text, "RECORD", tmp_path / "gpu.json")
+    for table in (gpu_text.times, gpu_text.launches, gpu_text.errors, gpu_text.machine):
+        assert list(table(None, "fp32")) == ["No GPU was measured yet."]
+    gpu_text.RECORD.write_text(json.dumps(measured(gpu)))
+    head, rule, row, failed, _, missing = gpu_text.times(None, "fp32")
+    assert head.count("|") == rule.count("|") == row.count("|") == failed.count("|")
+    assert row.startswith("| `predrnn` | 1 | ")
+    assert " × | " in row
+    assert "failed: RuntimeError: no |" in failed
+    assert missing == "Not measured, for want of time: `mim` at batch 64."
+    assert list(gpu_text.launches(None, ""))[-1] == "| `predrnn` |  |  | 70.0 |  |"
+    assert list(gpu_text.errors(None, ""))[-1] == "| `predrnn` | bf16 |  |  | 1.2e-02 |  |  | 1.0e+00 |"
+    assert "H100, torch 2, CUDA 13" in next(iter(gpu_text.machine(None, "")))
+
+
+def test_frames_are_shown_as_in_a_training(gpu: ModuleType) -> None:
+    shown = gpu.sampled(torch.zeros(3, 20, 1, 4, 4))
+    assert shown.shape == (3, 18)
+    assert shown[:, :9].all()
+    assert not shown.all()
