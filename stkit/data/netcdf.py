@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from stkit.data.calendar import Times, as_text, check_times
 from stkit.data.netcdf_config import NetcdfConfig
-from stkit.data.netcdf_file import FilePart, examine, find_files, one_line, open_file
-from stkit.data.source import Fields, FieldSource, masked, without_fill
+from stkit.data.netcdf_file import FilePart, examine, find_files, one_line, open_file, places_of
+from stkit.data.source import Fields, FieldSource, Places, masked, without_fill
+from stkit.data.units import same_units
 from stkit.errors import DataError
 
 _MOST_OPEN_FILES = 32
@@ -41,6 +43,7 @@ class NetcdfSource(FieldSource):
         self.paths = self._find()
         self.name = name or self._called()
         parts = [self._examined(path) for path in self.paths]
+        places = self._places(self.paths[0])
         first = parts[0]
         for part in parts[1:]:
             _check_same(first, part)
@@ -49,7 +52,7 @@ class NetcdfSource(FieldSource):
         self._parts = parts
         self._ends = np.cumsum([part.steps for part in parts])
         self.variables = tuple(channel.variable for channel in first.channels)
-        self.grid = first.grid
+        self.grid = replace(first.grid, places=places)
         self.steps = int(self._ends[-1])
         self.times = _joined_times(parts, config.allow_gaps)
         self.licence = licence or first.licence
@@ -84,6 +87,13 @@ class NetcdfSource(FieldSource):
         dataset = self._open_dataset(path)
         try:
             return examine(dataset, path, self.config)
+        finally:
+            dataset.close()
+
+    def _places(self, path: Path | str) -> Places | None:
+        dataset = self._open_dataset(path)
+        try:
+            return places_of(dataset, path, self.config)
         finally:
             dataset.close()
 
@@ -183,7 +193,7 @@ def _check_same(first: FilePart, other: FilePart) -> None:
     mine = [channel.variable for channel in first.channels]
     theirs = [channel.variable for channel in other.channels]
     for one, two in zip(mine, theirs, strict=False):
-        if (one.name, one.units) != (two.name, two.units):
+        if one.name != two.name or not same_units(one.units, two.units):
             raise DataError(
                 f"{other.path}: {two.name!r} is in {two.units!r}, but in {first.path} {one.name!r} is in {one.units!r}"
             )

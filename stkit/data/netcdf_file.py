@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from stkit.data import cf
 from stkit.data.calendar import Times, check_times
 from stkit.data.netcdf_config import NetcdfConfig
-from stkit.data.source import Axis, Grid, GridMapping, Variable
+from stkit.data.projection import grid_mapping
+from stkit.data.source import Axis, Grid, GridMapping, Places, Variable
 from stkit.errors import DataError
 
 
@@ -141,7 +142,7 @@ def examine(dataset: Any, path: Path | str, config: NetcdfConfig) -> FilePart:
             array.sizes[dims[2]],
             _axis("y", array, dims[1], path),
             _axis("x", array, dims[2], path),
-            _grid_mapping(dataset, array),
+            _grid_mapping(dataset, array, dims),
         ),
         steps=array.sizes[dims[0]],
         times=_times(array, dims[0], path, config.allow_gaps),
@@ -293,12 +294,54 @@ def _block_steps(array: Any, time: str) -> int:
     return int(chunks[array.dims.index(time)]) if chunks else 1
 
 
-def _grid_mapping(dataset: Any, array: Any) -> GridMapping | None:
-    """What the variable's ``grid_mapping`` names, where that is in the file and in the short form of one name."""
-    name = str(array.attrs.get("grid_mapping", array.encoding.get("grid_mapping", "")))
+def _grid_mapping(dataset: Any, array: Any, dims: tuple[str, str, str]) -> GridMapping | None:
+    """What the variable's ``grid_mapping`` names: one name, or of ``crs: x y other: lat lon`` that of the dimensions.
+
+    Where the mapping has a PROJ string and not the parameters that CF wants, they are made from it.
+    """
+    said = str(array.attrs.get("grid_mapping", array.encoding.get("grid_mapping", "")))
+    groups: dict[str, set[str]] = {}
+    for word in said.split():
+        if word.endswith(":"):
+            groups[word.removesuffix(":")] = set()
+        elif groups:
+            groups[list(groups)[-1]].add(word)
+    name = next((one for one, coordinates in groups.items() if set(dims[1:]) <= coordinates), next(iter(groups), said))
     if name not in dataset.variables:
         return None
-    return GridMapping(name, dict(dataset[name].attrs))
+    attributes = dict(dataset[name].attrs)
+    text = next((str(attributes[key]) for key in _PROJ if key in attributes), "")
+    units = str(array[dims[2]].attrs.get("units", "m")) if dims[2] in array.coords else "m"
+    return GridMapping(name, {**(grid_mapping(text, units) or {}), **attributes})
+
+
+_PROJ = ("proj4", "proj4_params", "proj4text", "proj4string")
+"""What attributes with a PROJ string are called."""
+
+
+def places_of(dataset: Any, path: Path | str, config: NetcdfConfig) -> Places | None:
+    """Latitude and longitude of each cell, where the file has them as fields of rows and columns.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    part = examine(dataset, path, config)
+    rows, columns = part.dims[1:]
+    found = []
+    for units, standard in (("degrees_north", "latitude"), ("degrees_east", "longitude")):
+        fits = [
+            variable
+            for variable in dataset.variables.values()
+            if set(variable.dims) == {rows, columns}
+            and (variable.attrs.get("standard_name") == standard or variable.attrs.get("units") == units)
+        ]
+        if len(fits) != 1:
+            return None
+        try:
+            found.append(np.asarray(fits[0].transpose(rows, columns).values))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(f"{path}: cannot read {standard}; the file may be cut short ({one_line(error)})") from error
+    return Places(*found)
 
 
 def _times(array: Any, dim: str, path: Path | str, allow_gaps: bool) -> Times | None:

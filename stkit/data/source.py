@@ -68,6 +68,15 @@ class GridMapping(NamedTuple):
     attributes: Mapping[str, Any]
 
 
+class Places(NamedTuple):
+    """Where each cell is, where rows and columns have no latitude and longitude of their own."""
+
+    latitude: NDArray[np.floating]
+    """``H W``, degrees north."""
+    longitude: NDArray[np.floating]
+    """``H W``, degrees east."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The horizontal grid: height and width, and where its rows and columns are."""
@@ -78,6 +87,8 @@ class Grid:
     x: Axis = Axis("x")
     mapping: GridMapping | None = None
     """What the file says of the projection, to be handed on to forecasts; nothing here computes with it."""
+    places: Places | None = None
+    """As the projection."""
 
     @property
     def shape(self) -> tuple[int, int]:

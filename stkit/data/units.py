@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 
-_SPELLINGS = {"hour": "h", "hours": "h", "hr": "h", "hrs": "h", "sec": "s", "second": "s", "seconds": "s"}
+_WRITTEN = {
+    "h": ("hour", "hours", "hr", "hrs"),
+    "s": ("sec", "second", "seconds"),
+    "m": ("meter", "meters", "metre", "metres"),
+    "degC": ("degc", "deg_c", "degreec", "degree_c", "degrees_c", "degree_celsius", "degrees_celsius", "celsius", "°c"),
+    "K": ("kelvin", "degk", "deg_k", "degree_k", "degrees_k"),
+}
+_SPELLINGS = {spelling: unit for unit, spellings in _WRITTEN.items() for spelling in spellings}
 _FACTOR = re.compile(r"(?P<unit>[^\W\d]+|°\w*|%)\^?(?P<power>[+-]?\d+)?")
 
 

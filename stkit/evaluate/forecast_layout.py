@@ -22,6 +22,7 @@ FILL = np.float32(9.969209968386869e36)
 
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "ns")
 _SECOND = np.timedelta64(1, "s")
+_PLACES = (("latitude", "degrees_north"), ("longitude", "degrees_east"))
 _LEAD_UNITS = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
@@ -180,15 +181,21 @@ def horizontal(layout: Layout) -> list[Entry]:
     found = [_axis(rows, grid.y, "Y"), _axis(columns, grid.x, "X")]
     if grid.mapping is not None:
         found.append(Entry(grid.mapping.name, (), np.int32, grid.mapping.attributes, np.array(0, dtype=np.int32)))
+    if grid.places is not None:
+        for (name, units), values in zip(_PLACES, grid.places, strict=True):
+            told = {"standard_name": name, "units": units}
+            found.append(Entry(name, (rows, columns), values.dtype.type, told, values))
     return [entry for entry in found if entry is not None]
 
 
 def _fields(layout: Layout) -> list[Entry]:
-    coordinates = []
+    coordinates: list[str] = []
     if layout.by_valid_time:
         coordinates = ["lead_time", "forecast_reference_time"]
     elif layout.valid is not None:
         coordinates = ["valid_time"]
+    if layout.grid.places is not None:
+        coordinates += [name for name, _ in _PLACES]
     shared = {} if layout.grid.mapping is None else {"grid_mapping": layout.grid.mapping.name}
     found = []
     for variable in layout.variables:

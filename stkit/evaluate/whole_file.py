@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import h5netcdf  # type: ignore[import-untyped]
 
-from stkit.run.files import sync_directory, told_when_full
+from stkit.errors import UsageError
+from stkit.run.files import is_full, sync_directory, told_when_full
 
 
 class WholeFile(ABC):
@@ -21,14 +22,20 @@ class WholeFile(ABC):
 
     Raises:
         DiskFull: so is the disk, at any of its calls.
+        UsageError: nothing can be written there.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         with told_when_full(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: Any = self._open(self._temporary)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file: Any = self._open(self._temporary)
+            except OSError as error:
+                if is_full(error):
+                    raise
+                raise UsageError(f"{path}: cannot be written ({' '.join(str(error).split())})") from error
             try:
                 self._define()
             except BaseException:

@@ -261,6 +261,9 @@ def test_files_in_different_units(tmp_path: Path) -> None:
     other.sst.attrs["units"] = "K"
     yearly(tmp_path, y1=other)
     refused(str(tmp_path / "y*.nc"), r"y1\.nc: 'sst' is in 'K', but in .*y0\.nc 'sst' is in 'degC'")
+    other.sst.attrs["units"] = "degree_Celsius"
+    yearly(tmp_path, y1=other)
+    assert opened(str(tmp_path / "y*.nc")).variables[0].units == "degC"
 
 
 def test_one_file_without_times(tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ def test_the_ways_to_write_a_rain_rate(text: str) -> None:
     assert same_units("mm/h", text)
 
 
+@pytest.mark.parametrize("text", ["degC", "celsius", "degree_Celsius", "degrees_C", "°C", "deg_C"])
+def test_the_ways_to_write_a_temperature(text: str) -> None:
+    assert same_units("degC", text)
+    assert not same_units("K", text)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("mm/h", "mm"), ("mm/h", "mm/s"), ("mm/h", "m/h"), ("mm/h", "dBZ"), ("mm/h", "1"), ("m s-2", "m s-1"), ("", "K")],

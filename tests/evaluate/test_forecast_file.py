@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from stkit.data.calendar import following
-from stkit.data.source import Axis, Grid, GridMapping, Variable
+from stkit.data.source import Axis, Grid, GridMapping, Places, Variable
 from stkit.errors import UsageError
 from stkit.evaluate.forecast_file import ForecastFile, forecast_file
 from stkit.evaluate.forecast_layout import FILL, Layout, Member, lead_unit
@@ -46,6 +46,32 @@ def fields(layout: Layout, seed: int = 0) -> np.ndarray:
     values = np.random.default_rng(seed).normal(20, 3, shape).astype(np.float32)
     values[..., 0, 0] = np.nan
     return values
+
+
+@pytest.mark.parametrize("name", ["forecast.nc", "forecast.zarr"])
+@pytest.mark.parametrize("by_valid_time", [False, True])
+def test_where_the_cells_of_a_curved_grid_are(tmp_path: Path, name: str, by_valid_time: bool) -> None:
+    """Latitude and longitude on rows and columns are coordinates of the field, and its projection is named."""
+    places = Places(*np.random.default_rng(1).uniform(0, 60, (2, 3, 4)).astype(np.float32))
+    grid = Grid(3, 4, Axis("y", np.arange(3.0), "m", "projection_y_coordinate"), Axis("x"), UTM, places)
+    layout = replace(monthly(), grid=grid, windows=1, by_valid_time=by_valid_time)
+    layout = replace(layout, starts=layout.starts[:1], valid=layout.valid[:1])
+    with forecast_file(tmp_path / name, layout, {}) as file:
+        file.write(0, fields(layout))
+    found = opened(tmp_path / name)
+    assert found.sst.dims[-2:] == ("y", "x")
+    for coordinate, values in zip(("latitude", "longitude"), places, strict=True):
+        assert found.sst.coords[coordinate].dims == ("y", "x")
+        assert found[coordinate].attrs["standard_name"] == coordinate
+        np.testing.assert_array_equal(found[coordinate], values)
+    assert found.sst.attrs["grid_mapping"] == "crs"
+
+
+@pytest.mark.parametrize("name", ["forecast.nc", "forecast.zarr"])
+def test_a_place_that_cannot_be_written_to(tmp_path: Path, name: str) -> None:
+    (tmp_path / "text").write_text("a file, no folder")
+    with pytest.raises(UsageError, match=rf"text/{name}: cannot be written \("):
+        forecast_file(tmp_path / "text" / name, monthly(), {})
 
 
 def test_xarray_reads_back_what_was_written(tmp_path: Path) -> None:
