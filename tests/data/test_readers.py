@@ -147,6 +147,36 @@ def test_taxibj(tmp_path: Path) -> None:
     refused(r"BJ13_.*: cannot be read as HDF5; it may be cut short", "taxibj", tmp_path)
 
 
+def test_taxibj_cut_into_windows(tmp_path: Path) -> None:
+    """No window of the training part shares a half hour with one of the validation part."""
+    flows = RNG.uniform(-1, 1, (57, 2, 4, 5))
+    windows = np.stack([flows[i : i + 8] for i in range(50)])
+    arrays = {"X_train": windows[:40, :4], "Y_train": windows[:40, 4:]}
+    arrays |= {"X_test": windows[40:, :4], "Y_test": windows[40:, 4:]}
+    path = tmp_path / "dataset.npz"
+    np.savez(path, **arrays)
+    data = config(dataset=source_config("taxibj", path), input_steps=4, horizon=4)
+    source = open_source(data.dataset).arranged(8, 1, data.split)
+    assert [source.count(part) for part in PARTS] == [29, 4, 10]
+    np.testing.assert_allclose(source.sequence("train", 3, 8, 0), (windows[3] + 1) / 2, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(source.sequence("validation", 0, 8, 0), (windows[36] + 1) / 2, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(source.sequence("test", 9, 8, 0), (windows[49] + 1) / 2, rtol=0, atol=1e-7)
+    with pytest.raises(DataError, match="has its own training, validation and test parts"):
+        source.arranged(8, 1, config(split={"train": 0.5, "validation": 0.3, "test": 0.2}).split)
+    np.savez(path, **{**arrays, "Y_test": windows[40:, 4:, :1]})
+    with pytest.raises(DataError, match=r"expected X_test and Y_test as N T 2 H W, got \(10, 4, 2, 4, 5\) and"):
+        open_source(data.dataset)
+    np.savez(path, X_train=windows)
+    with pytest.raises(DataError, match="no array 'Y_train'; it has X_train"):
+        open_source(data.dataset)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match="cannot be read as a NumPy file; it may be cut short"):
+        open_source(data.dataset)
+    path.unlink()
+    with pytest.raises(DataError, match=r"there is nothing .*Had from"):
+        open_source(data.dataset)
+
+
 def source_config(name: str, path: Path, **values: Any) -> dict[str, Any]:
     return {"name": name, "path": str(path), **values}
 
@@ -221,6 +251,12 @@ def write_knmi(
         calibration.attrs["calibration_formulas"] = np.bytes_(formula)
         calibration.attrs["calibration_missing_data"] = np.array([65535])
         calibration.attrs["calibration_out_of_image"] = np.array([65534])
+        geographic = file.create_group("geographic")
+        geographic.attrs.update(geo_pixel_size_x=[1.0], geo_pixel_size_y=[-1.0], geo_column_offset=[0.0])
+        geographic.attrs["geo_row_offset"] = [3650.0]
+        projection = geographic.create_group("map_projection")
+        text = b"+proj=stere +lat_0=90 +lon_0=0.0 +lat_ts=60.0 +a=6378.137 +b=6356.752 +x_0=0 +y_0=0"
+        projection.attrs["projection_proj4_params"] = np.bytes_(text)
 
 
 def test_knmi_radar(tmp_path: Path) -> None:
@@ -233,6 +269,13 @@ def test_knmi_radar(tmp_path: Path) -> None:
     read = source.read(0, 3)[:, 0]
     assert np.isnan(read[1, 0, :2]).all()
     np.testing.assert_allclose(read[[0, 2]], pixels[[0, 2]] * 0.01 * 12, rtol=1e-6)
+    np.testing.assert_allclose(source.grid.x.values, 1000 * np.array([0.5, 1.5, 2.5, 3.5, 4.5]))
+    np.testing.assert_allclose(source.grid.y.values, -1000 * np.array([3650.5, 3651.5, 3652.5, 3653.5]))
+    assert (source.grid.x.units, source.grid.x.standard_name) == ("m", "projection_x_coordinate")
+    assert source.grid.mapping.attributes["grid_mapping_name"] == "polar_stereographic"
+    with h5py.File(tmp_path / "RAD_NL25_RAP_5min_201008260000.h5", "a") as file:
+        del file["geographic"]
+    assert opened("knmi_radar", tmp_path).grid.x.values is None
     for path in tmp_path.glob("*.h5"):
         write_knmi(path, pixels[0], "GEO = 0.500000 * PV + -32.000000", "REFLECTIVITY_[DBZ]")
     source = opened("knmi_radar", tmp_path)
@@ -294,14 +337,19 @@ def section(number: int, content: bytes) -> bytes:
     return struct.pack(">IB", 5 + len(content), number) + content
 
 
-def grib2(values: np.ndarray, template: int = 41, decimal: int = 1, bitmap: np.ndarray | None = None) -> bytes:
+def grib2(
+    values: np.ndarray, template: int = 41, decimal: int = 1, bitmap: np.ndarray | None = None, scanning: int = 0
+) -> bytes:
     """Values as ``(-30 + X) / 10``, packed as a PNG of 16 bits; written from the tables of the manual."""
     height, width = values.shape
     there = values if bitmap is None else values[bitmap][None]
     packed = np.round(there * 10**decimal + 30).astype(np.uint16)
     picture = io.BytesIO()
     Image.fromarray(packed).save(picture, "PNG")
-    grid = bytes(7) + struct.pack(">H", 0) + bytes(16) + struct.pack(">II", width, height) + bytes(34)
+    grid = bytes(7) + struct.pack(">H", 0) + bytes(16) + struct.pack(">II", width, height) + bytes(8)
+    south = 1 << 31 | 1_000_000  # the first bit is the sign
+    grid += struct.pack(">IIBII", 2_000_000, 230_005_000, 0x30, south, 230_005_000 + 10_000 * (width - 1))
+    grid += struct.pack(">IIB", 10_000, 10_000, scanning)
     packing = struct.pack(">IH", there.size, template) + struct.pack(">fHHBB", -30.0, 0, decimal, 16, 0)
     bits = b"\xff" if bitmap is None else b"\0" + np.packbits(bitmap.ravel()).tobytes()
     sections = [
@@ -325,6 +373,9 @@ def test_mrms_radar(tmp_path: Path) -> None:
         name.write_bytes(gzip.compress(grib2(field)))
     source = opened("mrms_radar", tmp_path)
     assert source.step_name == "2 min"
+    np.testing.assert_allclose(source.latitude, [2, 1, 0, -1])
+    np.testing.assert_allclose(source.longitude, 230.005 + 0.01 * np.arange(6))
+    np.testing.assert_allclose(opened("mrms_radar", tmp_path, shrink=2).latitude, [1.5, -0.5])
     expected = np.where(rain < 0, np.nan, rain)
     np.testing.assert_allclose(source.read(0, 3)[:, 0], expected, atol=1e-4)
     halves = opened("mrms_radar", tmp_path, shrink=2).read(0, 3)[:, 0]
@@ -338,10 +389,11 @@ def test_mrms_radar(tmp_path: Path) -> None:
     for content, message in (
         (grib2(rain[0], template=3), r"packed in a way that is not read here \(template 5\.3; MRMS has 5\.41\)"),
         (grib2(rain[0])[:-60], "the file is cut short"),
+        (grib2(rain[0], scanning=0x20), "stored in another order than row by row"),
         (b"text of some length", "not a GRIB2 file"),
     ):
         name.write_bytes(gzip.compress(content))
-        refused(message, "mrms_radar", tmp_path)
+        refused(message, "mrms_radar", name)
 
 
 # grids

@@ -44,7 +44,9 @@ class TaxiBjConfig(ComponentConfig):
     repositories of DeepST and of MIM's authors, as ``BJ13_M32x32_T30_InOut.h5`` to ``BJ16_M32x32_T30_InOut.h5``."""
 
     path: str
-    """The folder with these files, or one of them."""
+    """The folder with these files, or one of them; or the archive of ready windows (``dataset.npz``: four half hours
+    and the four after them), whose flows are shares of the largest one. It has no validation part: the last tenth of
+    its training windows is one."""
 
 
 class SevirConfig(ComponentConfig):
@@ -75,7 +77,7 @@ class Hko7Config(_RadarConfig):
     github.com/sxjscience/HKO-7: ``radarPNG`` and ``radarPNG_mask``."""
 
     path: str
-    """The folder with ``radarPNG`` and, if masks are wanted, ``radarPNG_mask``."""
+    """The folder with ``radarPNG`` and, if masks are wanted, ``radarPNG_mask``: 1 where a pixel counts."""
     allow_gaps: bool = True
     """Leave out the windows that would cross a gap in time, of which the data have many."""
     quantity: Literal["rain_rate", "reflectivity"] = "rain_rate"

@@ -17,6 +17,9 @@ from stkit.errors import DataError
 
 _LATITUDE_LONGITUDE = 0
 _PNG = 41
+_GRID_OCTETS = 72
+_OTHER_ORDER = 0x30
+"""Bits of the scanning mode: columns first, rows in alternating directions."""
 
 
 def decode_grib2(content: bytes, path: Path) -> NDArray[np.float64]:
@@ -44,6 +47,24 @@ def decode_grib2(content: bytes, path: Path) -> NDArray[np.float64]:
     packed = _png(data[5:], path).ravel() if packing[19] else np.zeros(_number(packing, 5, 4))
     values = (reference + packed * 2.0**binary) / 10.0**decimal
     return _on_grid(values, sections.get(6), height, width, path)
+
+
+def grid_of_grib2(content: bytes, path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Latitude of each row and longitude of each column of the only message [degrees]; None where it does not say them.
+
+    Raises:
+        DataError: as :func:`decode_grib2`, or cells are not stored row by row.
+    """
+    grid = dict(_sections(content, path)).get(3, b"")
+    if len(grid) < _GRID_OCTETS or _number(grid, 12, 2) != _LATITUDE_LONGITUDE:
+        return None
+    if grid[71] & _OTHER_ORDER:
+        raise DataError(f"{path}: its cells are stored in another order than row by row: convert it")
+    width, height = _number(grid, 30, 4), _number(grid, 34, 4)
+    first, last = ([_signed(grid, at, 4) * 1e-6 for at in places] for places in ((46, 50), (55, 59)))
+    if first[0] == last[0] or first[1] == last[1]:
+        return None
+    return np.linspace(first[0], last[0], height), np.linspace(first[1], last[1], width)
 
 
 def _on_grid(
@@ -78,10 +99,10 @@ def _number(section: bytes, at: int, octets: int) -> int:
     return int.from_bytes(section[at : at + octets], "big")
 
 
-def _signed(section: bytes, at: int) -> int:
+def _signed(section: bytes, at: int, octets: int = 2) -> int:
     """GRIB says the sign in the first bit."""
-    value = _number(section, at, 2)
-    return -(value & 0x7FFF) if value & 0x8000 else value
+    value, sign = _number(section, at, octets), 1 << (8 * octets - 1)
+    return -(value - sign) if value & sign else value
 
 
 def _png(content: bytes, path: Path) -> NDArray[np.float64]:

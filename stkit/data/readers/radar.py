@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stkit.data.clips import ClipRecord, FileFrames
+from stkit.data.projection import grid_mapping
 from stkit.data.readers.config import (
     FmiRadarConfig,
     Hko7Config,
@@ -23,9 +25,9 @@ from stkit.data.readers.config import (
     MrmsRadarConfig,
     OdimRadarConfig,
 )
-from stkit.data.readers.grib2 import decode_grib2
+from stkit.data.readers.grib2 import decode_grib2, grid_of_grib2
 from stkit.data.readers.layout import files_of, open_hdf5, root_of, text_of, time_in_name, times_in_names
-from stkit.data.source import Fields, Variable
+from stkit.data.source import Axis, Fields, Grid, GridMapping, Variable
 from stkit.errors import DataError
 
 _RATE = Variable("rain_rate", "mm/h", "rain rate", "rainfall_rate")
@@ -36,7 +38,7 @@ _FORMULA = re.compile(r"=\s*([-+.\deE]+)\s*\*\s*PV\s*\+?\s*([-+.\deE]+)")
 
 
 class Hko7:
-    """The data set ``hko7``. What a mask hides is missing."""
+    """The data set ``hko7``. A mask is 1 where a pixel counts: what lies out of range, and weak clutter, is missing."""
 
     @classmethod
     def from_config(cls, config: Hko7Config) -> ClipRecord:
@@ -89,10 +91,33 @@ class KnmiRadar:
         files = files_of(config.path, (".h5", ".hdf", ".hdf5"), config)
         with open_hdf5(files[0]) as file:
             quantity = text_of(file["image1"].attrs.get("image_geo_parameter", b"")) if "image1" in file else ""
+            geographic = _attributes(file, "geographic") | _attributes(file, "geographic/map_projection")
         variable = _DBZ if "DBZ" in quantity.upper() or "REFLECT" in quantity.upper() else _RATE
         factor = 1.0 if variable is _DBZ else 60.0 / config.accumulation_minutes
         clip = FileFrames("knmi_radar", files, partial(_decode_knmi, factor=factor))
-        return ClipRecord(clip, [variable], times=times_in_names(files), allow_gaps=config.allow_gaps)
+        grid = _knmi_grid(geographic, clip.shape[1], clip.shape[2])
+        return ClipRecord(clip, [variable], times=times_in_names(files), allow_gaps=config.allow_gaps, grid=grid)
+
+
+def _attributes(file: Any, group: str) -> dict[str, Any]:
+    return dict(file[group].attrs) if group in file else {}
+
+
+def _knmi_grid(geographic: dict[str, Any], height: int, width: int) -> Grid | None:
+    """The projection's coordinates [m]: pixels are in kilometres, counted from its origin, rows downwards."""
+    try:
+        sides: list[NDArray[np.float64]] = [
+            1000.0
+            * float(np.ravel(geographic[f"geo_pixel_size_{axis}"])[0])
+            * (float(np.ravel(geographic[f"geo_{offset}_offset"])[0]) + np.arange(count, dtype=np.float64) + 0.5)
+            for axis, offset, count in (("y", "row", height), ("x", "column", width))
+        ]
+        text = text_of(geographic["projection_proj4_params"])
+    except (KeyError, ValueError):
+        return None
+    mapping = grid_mapping(text)
+    y, x = (Axis(name, values, "m", f"projection_{name}_coordinate") for name, values in zip("yx", sides, strict=True))
+    return Grid(height, width, y, x, None if mapping is None else GridMapping("crs", mapping))
 
 
 def _decode_knmi(path: Path, factor: float) -> Fields:
@@ -216,7 +241,17 @@ class MrmsRadar:
         """
         files = files_of(config.path, (".grib2", ".grib2.gz"), config)
         clip = FileFrames("mrms_radar", files, partial(_decode_mrms, shrink=config.shrink))
-        return ClipRecord(clip, [_RATE], times=times_in_names(files), allow_gaps=config.allow_gaps)
+        grid = _mrms_grid(files[0], config.shrink)
+        return ClipRecord(clip, [_RATE], times=times_in_names(files), allow_gaps=config.allow_gaps, grid=grid)
+
+
+def _mrms_grid(path: Path, shrink: int) -> Grid | None:
+    found = grid_of_grib2(_unpacked(path), path)
+    if found is None:
+        return None
+    rows, columns = (side[: side.size // shrink * shrink].reshape(-1, shrink).mean(axis=1) for side in found)
+    latitude = Axis("latitude", rows, "degrees_north", "latitude")
+    return Grid(rows.size, columns.size, latitude, Axis("longitude", columns, "degrees_east", "longitude"))
 
 
 def _decode_mrms(path: Path, shrink: int) -> Fields:
