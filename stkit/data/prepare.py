@@ -260,7 +260,7 @@ def _from_sequences(config: DataConfig, whole: SequenceSource, seed: int) -> Pre
     number = min(_FITTED_SEQUENCES, source.count("train") or _FITTED_SEQUENCES)
     record = SequencesRecord(source, number, frames, seed)
     given = None if forcing is None else SequencesRecord(forcing, number, frames, seed)
-    static = whole.sequence("train", 0, 1, seed)[0, list(roles.static)]
+    static = _static_of_sequences(whole, roles.static, frames, seed)
     known = _known_fields(config, roles, whole, given, static)
     pipeline = Pipeline.fit(
         config, record, source.variables, source.grid, targets=len(roles.target), known_fields=known
@@ -294,6 +294,21 @@ def _static(source: FieldSource, channels: Sequence[int], span: Span) -> Fields:
                 "known for the future, or leave it to the state"
             )
     return np.asarray(first)
+
+
+def _static_of_sequences(source: SequenceSource, channels: Sequence[int], frames: int, seed: int) -> Fields:
+    """Static variables, ``S H W``: those of the first training sequence, which are those of the last one."""
+    if not channels:
+        return np.zeros((0, *source.grid.shape), dtype=np.float32)
+    last = (source.count("train") or _FITTED_SEQUENCES) - 1
+    found = np.concatenate([source.sequence("train", number, frames, seed)[:, list(channels)] for number in (0, last)])
+    for place, variable in enumerate(_named(source, channels)):
+        if not all(np.array_equal(found[0, place], field, equal_nan=True) for field in found[:, place]):
+            raise DataError(
+                f"data.roles.static: {variable.name!r} of {source.name} changes from frame to frame or from sequence "
+                "to sequence: name it as forcing if it is known for the future, or leave it to the state"
+            )
+    return np.asarray(found[0])
 
 
 def _together(

@@ -12,7 +12,7 @@ import xarray as xr
 
 from stkit.cli.main import run as stkit
 from stkit.data.pipeline import Pipeline
-from stkit.data.prepare import from_source
+from stkit.data.prepare import from_source, prepare
 from stkit.data.roles import select_fields
 from stkit.data.source import ArraySource, Variable
 from stkit.errors import DataError, RecipeError
@@ -168,6 +168,53 @@ def test_the_mask_of_the_state_does_not_hide_the_forcing() -> None:
     data = from_source(roles(), source, 0)
     assert not data.train[0]["valid"][:, :, 1].any()
     assert (data.train[0]["known"][:, 3, 1] != 0).all()
+
+
+def test_roles_of_sequences(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    fields = rng.normal(size=(10, 6, 4, HEIGHT, WIDTH)).astype(np.float32)
+    fields[:, :, 2] = fields[0, 0, 2]
+    path = tmp_path / "sequences.npy"
+    values = {"dataset": {"name": "arrays", "path": str(path), "axes": "NTCHW", "variables": list(NAMES)}}
+    values |= {"roles": ROLES, "split": {"train": 0.6, "validation": 0.2, "test": 0.2}}
+    values |= {"transforms": {"standardise": "none"}}
+    np.save(path, fields)
+    data = prepare(config(**values), 0)
+    assert data.pipeline.known_names == ("depth", "wind")
+    sample = data.test[1]
+    np.testing.assert_allclose(sample["frames"], fields[8, 1:6, [1, 3]].swapaxes(0, 1), rtol=1e-6)
+    np.testing.assert_allclose(sample["known"], fields[8, 1:6, [2, 0]].swapaxes(0, 1), rtol=1e-6)
+    for place in ((5, 3, 2, 1, 1), (0, 3, 2, 1, 1)):
+        other = fields.copy()
+        other[place] += 1
+        np.save(path, other)
+        with pytest.raises(DataError, match=r"'depth' of .* changes from frame to frame or from sequence to sequence"):
+            prepare(config(**values), 0)
+
+
+def test_a_test_record_brings_its_own_forcing(tmp_path: Path) -> None:
+    """And none of its static variables: those are of the cells, and the cells are the same."""
+    first = write(tmp_path, dataset(), "first.nc")
+    other = dataset(24).assign_coords(time=months(24, "2012-01"))
+    other["wind"] = other.wind + 7
+    data = prepare(
+        config(
+            dataset={"name": "netcdf", "path": first, "variables": list(NAMES)},
+            test_dataset={"name": "netcdf", "path": write(tmp_path, other, "other.nc"), "variables": list(NAMES)},
+            roles=ROLES,
+            transforms={"standardise": "none"},
+            split={"train": "2000-01..2003-12", "validation": "2004-02..2004-12", "test": None},
+        ),
+        0,
+    )
+    assert len(data.test) == 20
+    sample = data.test[3]
+    np.testing.assert_allclose(sample["known"][:, 1], other.wind.values[3:8], rtol=1e-6)
+    np.testing.assert_allclose(sample["known"][0, 0], np.nan_to_num(other.depth.values), rtol=1e-6)
+    np.testing.assert_allclose(sample["frames"][:, 0], np.nan_to_num(other.sst.values[3:8]), rtol=1e-6)
+    wrong = {"name": "netcdf", "path": first, "variables": ["sst", "wind", "depth"]}
+    with pytest.raises(DataError, match=r"data.roles.target: .* has no variable 'chl'"):
+        prepare(data.config.model_copy(update={"test_dataset": type(data.config.test_dataset)(**wrong)}), 0)
 
 
 # a run
