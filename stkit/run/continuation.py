@@ -2,8 +2,9 @@
 
 The run that is gone on from stays as it is. A new one begins with its best weights and keeps its pipeline, so that what
 the weights see is in the same units; it has only frames after the last one of the old run's data, split anew into
-training, validation and test part, and its optimiser starts afresh. The old weights are its first checkpoint: if
-training on makes validation no better, they are what is kept.
+training, validation and test part. The old weights are its first checkpoint: if training on makes validation no
+better, they are what is kept. Its optimiser starts afresh, because its moments are those of other data and of a
+learning rate at its end; they may be kept.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from stkit.data.calendar import as_text
 from stkit.data.prepare import Fitted, PreparedData, open_source, prepare
 from stkit.data.source import PARTS, FieldSource, Variable
 from stkit.data.split import split
+from stkit.data.units import same_units
 from stkit.errors import DataError, UsageError
 from stkit.predict.context import same_step, step_words
 from stkit.predict.inputs import of_file
@@ -61,7 +63,12 @@ class Old:
 
 
 def begin(
-    path: str | Path, new: str | Path, out: str | Path | None, overrides: Sequence[str]
+    path: str | Path,
+    new: str | Path,
+    out: str | Path | None,
+    overrides: Sequence[str],
+    *,
+    keep_optimiser: bool = False,
 ) -> tuple[Training, RunDirectory]:
     """Make the new run, ready to be trained: its directory, with the old weights as its first checkpoint.
 
@@ -70,6 +77,7 @@ def begin(
         new: a file, or a pattern, of the kind that it was trained on, with later frames.
         out: an empty or new directory; null: ``runs/<recipe name>/<UTC time>``.
         overrides: ``key.path=value`` of the new run's recipe, such as ``train.steps=200``.
+        keep_optimiser: whether the optimiser goes on with the moments that it had at the old run's best weights.
 
     Raises:
         UsageError: the old run's data have no times or are not there any more, or options do not fit.
@@ -88,9 +96,9 @@ def begin(
         raise UsageError("--data: begin in one process; `stkit resume` of the new run goes on in several")
     fitted = Fitted(old.data.pipeline, old.data.record)
     training = assemble(loaded, accelerator, prepare(loaded.recipe.data, loaded.recipe.seed, fitted))
-    _start_from(training, old)
+    _start_from(training, old, keep_optimiser=keep_optimiser)
     run = RunDirectory.create(loaded, out)
-    run.update_record(**new_record(loaded), **_origin(old).as_record())
+    run.update_record(**new_record(loaded), **_origin(old, keep_optimiser=keep_optimiser).as_record())
     training.run = run
     _first_checkpoint(training)
     return training, run
@@ -166,9 +174,11 @@ def _checked(section: DataConfig, old: Old, where: str) -> FieldSource:
     source = open_source(section.dataset)
     if not isinstance(source, FieldSource) or source.times is None:
         raise DataError(f"{where}: has no times that can be understood: what is new cannot be told")
-    mine, theirs = _told(_whole(old.forecaster.recipe.data).variables), _told(source.variables)
-    if mine != theirs:
-        raise DataError(f"{where}: gives {theirs}; the run was trained on {mine}")
+    known = _whole(old.forecaster.recipe.data).variables
+    if [variable.name for variable in known] != [variable.name for variable in source.variables] or not all(
+        same_units(mine.units, theirs.units) for mine, theirs in zip(known, source.variables, strict=True)
+    ):
+        raise DataError(f"{where}: gives {_told(source.variables)}; the run was trained on {_told(known)}")
     old.data.pipeline.check_grid(source.grid, where)
     step, given = old.data.pipeline.step, source.typical_step
     if step is not None and given is not None and not same_step(given, step):
@@ -193,11 +203,11 @@ def _check_later(data: DataConfig, source: FieldSource, old: Old) -> None:
             )
 
 
-def _start_from(training: Training, old: Old) -> None:
+def _start_from(training: Training, old: Old, *, keep_optimiser: bool) -> None:
     """The old run's weights, and the parameters of its loss."""
     path = checkpoints.find(old.run.checkpoints, "best") or checkpoints.find(old.run.checkpoints, "latest")
     assert path is not None, "its weights have been loaded"
-    saved = checkpoints.load(path, recipe_hash=old.loaded.hash, parts=("model", "ema", "loss"))
+    saved = checkpoints.load(path, recipe_hash=old.loaded.hash, parts=("model", "ema", "loss", "optimiser"))
     weights = saved.tensors.get("ema") or saved.tensors["model"]
     modules = {"model": training.objective.forecaster, "loss": training.objective.loss}
     found = {"model": weights, "loss": saved.tensors.get("loss", {})}
@@ -206,9 +216,17 @@ def _start_from(training: Training, old: Old) -> None:
         module.load_state_dict(found[part])
     if training.ema is not None:
         training.ema.module.load_state_dict(weights)
+    if keep_optimiser:
+        mine, theirs = training.recipe.train.optimiser.name, old.forecaster.recipe.train.optimiser.name
+        if mine != theirs:
+            raise UsageError(
+                f"--keep-optimiser: {old.run.path} was trained with {theirs}, whose state means nothing to {mine}; "
+                "leave out train.optimiser.name, or --keep-optimiser"
+            )
+        training.restore_moments(saved)
 
 
-def _origin(old: Old) -> Origin:
+def _origin(old: Old, *, keep_optimiser: bool) -> Origin:
     before = origin_of(old.run)
     return Origin(
         run=str(old.run.path.resolve()),
@@ -219,6 +237,7 @@ def _origin(old: Old) -> Origin:
             *(() if before is None else before.trained_on),
             old.forecaster.recipe.data.model_dump(mode="json"),
         ),
+        optimiser="kept" if keep_optimiser else "fresh",
     )
 
 

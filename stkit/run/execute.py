@@ -126,6 +126,7 @@ def resume_on(
     *,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
+    keep_optimiser: bool = False,
     evaluate: bool = True,
 ) -> Executed:
     """Go on from a run's weights on data that have come since, in a run directory of its own.
@@ -135,6 +136,7 @@ def resume_on(
         new: a file, or a pattern, of the kind that it was trained on.
         out: an empty or new directory; null: ``runs/<recipe name>/<UTC time>``.
         overrides: ``key.path=value`` of the new run's recipe.
+        keep_optimiser: whether the optimiser goes on with the moments that it had.
         evaluate: whether to score on the new test part and to write the report, and the drift report.
 
     Raises:
@@ -142,7 +144,7 @@ def resume_on(
     """
     from stkit.run.continuation import begin
 
-    training, run = begin(path, new, out, overrides)
+    training, run = begin(path, new, out, overrides, keep_optimiser=keep_optimiser)
     return _go(training, run, resume=True, evaluate=evaluate)
 
 

@@ -33,6 +33,8 @@ class Origin:
     """The last time of that run's data; this one has only later ones."""
     trained_on: tuple[Mapping[str, Any], ...]
     """The ``data:`` sections whose training parts were trained on before, first to last."""
+    optimiser: str = "fresh"
+    """``kept``: it went on with the moments that it had at these weights."""
 
     def as_record(self) -> dict[str, Any]:
         """For ``run.json``."""

@@ -113,9 +113,7 @@ class Training:
         inner = self.optimiser.optimizer
         state = saved.state
         try:
-            if state["optimiser_parameters"] != parameter_names(inner, self.objective):
-                raise CheckpointError(f"{path}: the optimiser's state belongs to other parameters")
-            optimiser_state = unflatten(state["optimiser"], saved.tensors.get("optimiser", {}))
+            optimiser_state = self._optimiser_state(saved)
             best = Best.from_state(state["best"])
             progress = float(state["loss_sum"]), int(state["loss_steps"])
             scaler, callback_states = state["scaler"], list(state["callbacks"])
@@ -130,6 +128,26 @@ class Training:
             self.accelerator.scaler.load_state_dict(scaler)
         for callback, callback_state in zip(self.callbacks, callback_states, strict=True):
             callback.restore(callback_state)
+
+    def _optimiser_state(self, saved: checkpoints.Checkpoint) -> dict[str, Any]:
+        """That of a snapshot, for the same parameters."""
+        if saved.state["optimiser_parameters"] != parameter_names(self.optimiser.optimizer, self.objective):
+            raise CheckpointError(f"{saved.path}: the optimiser's state belongs to other parameters")
+        found: dict[str, Any] = unflatten(saved.state["optimiser"], saved.tensors.get("optimiser", {}))
+        return found
+
+    def restore_moments(self, saved: checkpoints.Checkpoint) -> None:
+        """What the optimiser remembers of its gradients, of a snapshot; what the recipe says of it stays.
+
+        Raises:
+            CheckpointError: it is of other parameters.
+        """
+        inner = self.optimiser.optimizer
+        try:
+            kept = self._optimiser_state(saved)["state"]
+        except KeyError as error:
+            raise CheckpointError(f"{saved.path}: the state is incomplete ({error!r})") from error
+        inner.load_state_dict({**inner.state_dict(), "state": kept})
 
 
 def assemble(loaded: LoadedRecipe, accelerator: Accelerator, data: PreparedData | None = None) -> Training:

@@ -18,11 +18,15 @@ from stkit.data.source import Variable
 from stkit.errors import UsageError
 from stkit.evaluate.drift import find_drift
 from stkit.evaluate.run import evaluate_run
+from stkit.recipe import load as load_recipe
 from stkit.run.continuation import begin
 from stkit.run.directory import RunDirectory
 from stkit.run.execute import resume, resume_on
 from stkit.run.load import load
 from stkit.run.origin import origin_of, prepared
+from stkit.train.device import make_accelerator
+from stkit.train.setup import assemble
+from stkit.train.trainer import fit
 from tests.predict.conftest import MakeRun, make_field, months, write
 
 
@@ -96,6 +100,33 @@ def test_the_old_weights_are_the_first_checkpoint(scored: RunDirectory, new: Pat
     assert data.continued
     assert data.record.times is not None
     assert str(data.record.times[0])[:7] == "2001-01"
+
+
+def test_the_optimiser_starts_afresh_or_goes_on(
+    make_run: MakeRun, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its moments are kept, and what the new recipe says of it holds."""
+    run = make_run(12, evaluate_every_steps=1)
+    data = prepared(run, load(run.path).recipe)
+    training = assemble(load_recipe(str(run.path)), make_accelerator("no"), data)
+    fit(training, run)
+    evaluate_run(run)
+    change = ["train.steps=1", "train.optimiser.weight_decay=0.5"]
+    fresh, _ = begin(run.path, new, tmp_path / "fresh", change)
+    assert not fresh.optimiser.optimizer.state
+    kept, directory = begin(run.path, new, tmp_path / "kept", change, keep_optimiser=True)
+    inner = kept.optimiser.optimizer
+    moments = [state["exp_avg"] for state in inner.state.values()]
+    assert moments
+    assert all(moment.abs().sum() > 0 for moment in moments)
+    assert {group["weight_decay"] for group in inner.param_groups} <= {0.0, 0.5}
+    origin = origin_of(directory)
+    assert origin is not None
+    assert origin.optimiser == "kept"
+    with pytest.raises(UsageError, match=r"was trained with adamw?, whose state means nothing to sgd"):
+        begin(run.path, new, tmp_path / "other", ["train.optimiser={name: sgd, lr: 0.1}"], keep_optimiser=True)
+    assert stkit(["resume", str(run.path), "--keep-optimiser"]) == 2
+    assert "--keep-optimiser: a run goes on as it began" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_chain_knows_all_it_was_trained_on(scored: RunDirectory, new: Path, tmp_path: Path) -> None:

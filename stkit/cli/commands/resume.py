@@ -25,6 +25,11 @@ from stkit.cli.launching import launch_options, start
     metavar="DIR",
     help="With --data: where the new run goes.",
 )
+@click.option(
+    "--keep-optimiser",
+    is_flag=True,
+    help="With --data: go on with the optimiser's moments at RUN's best weights, too. Default: it starts afresh.",
+)
 @launch_options
 @click.pass_context
 def command(
@@ -33,6 +38,7 @@ def command(
     overrides: tuple[str, ...],
     new: Path | None,
     out: Path | None,
+    keep_optimiser: bool,
     gpus: int | None,
     processes: int | None,
     no_eval: bool,
@@ -56,8 +62,8 @@ def command(
     from stkit.run.directory import RunDirectory
     from stkit.run.execute import Executed, resume, resume_on
 
-    if new is None and (overrides or out is not None):
-        what = f"--out {out}" if out is not None else overrides[0]
+    if new is None and (overrides or out is not None or keep_optimiser):
+        what = f"--out {out}" if out is not None else "--keep-optimiser" if keep_optimiser else overrides[0]
         raise UsageError(f"{what}: a run goes on as it began; with --data NEW it goes on in a run of its own")
     if new is not None and (gpus is not None or processes is not None):
         raise UsageError(
@@ -66,7 +72,14 @@ def command(
 
     def run() -> Executed:
         if new is not None:
-            return resume_on(run_directory, new, out=out, overrides=overrides, evaluate=not no_eval)
+            return resume_on(
+                run_directory,
+                new,
+                out=out,
+                overrides=overrides,
+                keep_optimiser=keep_optimiser,
+                evaluate=not no_eval,
+            )
         return resume(run_directory, evaluate=not no_eval)
 
     def check() -> None:
