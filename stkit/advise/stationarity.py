@@ -84,6 +84,12 @@ class Findings:
         """Variance of the innovations in the second half over that in the first, median of the cells."""
         return float(np.median(self.spread))
 
+    @property
+    def spread_words(self) -> str:
+        """That ratio in words, to two significant figures."""
+        times = f"{self.spread_ratio:.2g}"
+        return "the same variance" if times == "1" else f"{times} times the variance"
+
 
 def examine(values: NDArray[np.float64], anomalies: NDArray[np.float64], false_share: float) -> Findings:
     """Test every cell, false finds controlled in each family of tests.

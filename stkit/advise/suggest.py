@@ -172,7 +172,7 @@ def _modules(findings: Findings, reasons: list[str]) -> tuple[str, ...]:
         chosen.append("reversible_norm")
         reasons.append(
             f"In {percent(changing)} of the cells the spread of the changes is another one in the second half of the "
-            f"record ({findings.spread_ratio:.2g} times the variance in the middle cell): reversible_norm gives each "
+            f"record ({findings.spread_words} in the middle cell): reversible_norm gives each "
             "sequence its own scale."
         )
     if findings.silent >= _MOSTLY:

@@ -26,7 +26,7 @@ def measured(advice: Advice) -> dict[str, str]:
         f"{signed(trend)} {unit_text(sample.variable.units)}".rstrip() + " over the record in the middle cell"
     )
     found["spread"] = (
-        f"the changes have {findings.spread_ratio:.2g} times the variance in the second half (middle cell); "
+        f"the changes have {findings.spread_words} in the second half (middle cell); "
         f"{percent(findings.changing_spread)} of the cells differ"
     )
     folding = memory.overall_folding

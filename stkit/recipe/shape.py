@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from stkit.errors import nearest, suggest
 from stkit.recipe.fields import known_keys, known_names
 from stkit.recipe.model import Recipe
-from stkit.recipe.problem import Problem, refuse
+from stkit.recipe.problem import Problem, dotted, refuse
 from stkit.recipe.sections.model import ModelConfig
 from stkit.recipe.tree import Mark, Node, Path, descend, plain
 
@@ -30,7 +30,9 @@ _PLAINER = {
 """Pydantic's words for a reader who writes no Python."""
 _ABSENT = ("missing", "component_unnamed", "union_tag_not_found")
 """Errors of what is not there; an overlay has them all over, and one line about it is enough."""
-_OVERLAY_NOTE = "{sections} missing; if this is an overlay, put it on a recipe, as in `stkit recipe predrnn-sst+{name}`"
+_NETWORK = {("model", "cell"), ("model", "layers")}
+"""What every recipe with an architecture has: without them something says how to change a model and not which."""
+_OVERLAY_NOTE = "{missing} missing; if this is an overlay, put it on a recipe, as in `stkit recipe predrnn+{name}`"
 
 
 def check_shape(tree: Node, name: str, before: Iterable[Problem] = ()) -> Recipe:
@@ -86,11 +88,14 @@ def _explain_all(errors: Iterable[Any], tree: Node, name: str, told: set[Path]) 
         if not follows and path not in told:
             grouped.setdefault(path, []).append(error)
     absent = {path: group for path, group in grouped.items() if group[0]["type"] in _ABSENT}
-    sections = [str(path[0]) for path in absent if len(path) == 1]
+    missing = [str(path[0]) for path in absent if len(path) == 1]
     notes: list[Problem] = []
-    if sections and len(absent) > 1:
-        said = f"{sections[0]} is" if len(sections) == 1 else f"{' and '.join(sections)} are"
-        notes.append(Problem(_OVERLAY_NOTE.format(sections=said, name=name), (), tree.mark._replace(line=-1)))
+    if not missing and absent.keys() >= _NETWORK:
+        missing = [dotted(path) for path in absent]
+    if missing and len(absent) > 1:
+        *some, last = missing
+        said = f"{', '.join(some)} and {last} are" if some else f"{last} is"
+        notes.append(Problem(_OVERLAY_NOTE.format(missing=said, name=name), (), tree.mark._replace(line=-1)))
         grouped = {path: group for path, group in grouped.items() if path not in absent}
     return notes + [_explain(path, group, tree) for path, group in grouped.items()]
 

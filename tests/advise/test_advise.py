@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def test_fields_with_a_known_answer(knobs: dict[str, Any], verdict: str, module:
     assert advice.suggestion.anomaly == ("month" if "season_amplitude" in knobs else "none")
     if module == "reversible_norm":
         assert advice.findings.spread_ratio == pytest.approx(np.exp(0.01 * 150), rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("spread", "words"),
+    [(1.02, "the same variance"), (0.97, "0.97 times the variance"), (4.44, "4.4 times the variance")],
+)
+def test_a_spread_in_words(spread: float, words: str) -> None:
+    findings = replace(on(**NOISE).findings, spread=np.array([spread]))
+    assert findings.spread_words == words
 
 
 def test_a_short_record_is_called_short() -> None:

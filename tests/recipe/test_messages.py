@@ -322,8 +322,13 @@ def test_a_file_that_may_not_be_read(recipes: Recipes, monkeypatch: pytest.Monke
 def test_a_recipe_that_is_missing_everything(recipes: Recipes) -> None:
     recipes.write("over.yaml", "summary: x\n")
     assert told("over.yaml") == (
-        "over.yaml: data and model and train are missing; if this is an overlay, put it on a recipe, as in "
-        "`stkit recipe predrnn-sst+over`"
+        "over.yaml: data, model and train are missing; if this is an overlay, put it on a recipe, as in "
+        "`stkit recipe predrnn+over`"
+    )
+    recipes.write("over.yaml", "model: {patch: 4}\ntrain: {batch_size: 4}\ndata: {dataset: sst_ostia}\n")
+    assert "model.cell, model.layers, " in told("over.yaml")
+    assert "are missing; if this is an overlay, put it on a recipe, as in `stkit recipe predrnn+over`" in told(
+        "over.yaml"
     )
 
 

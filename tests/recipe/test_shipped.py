@@ -21,8 +21,8 @@ NAMES = [spec.name for spec in plugins().specs("recipes") if spec.plugin == "stk
 BASES = ["convlstm", "e3d-lstm", "mim", "mim-star", "predrnn", "predrnnpp"]
 DATA = ["sst", "wind", "mnist", "netcdf"]
 MODULES = ["attention", "nonstationary", "recall"]
-OVERLAYS = [*DATA, *MODULES, "reverse-sampling"]
-WHOLE = [name for name in NAMES if name not in (*OVERLAYS, "radar")]
+OVERLAYS = [*DATA, *MODULES, "reverse-sampling", "radar"]
+WHOLE = [name for name in NAMES if name not in OVERLAYS]
 
 
 @pytest.mark.parametrize("name", WHOLE)
