@@ -32,6 +32,8 @@ nb_output_stderr = "remove"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
+# Curly quotes and dots; two dashes stay, because options begin with them.
+smartquotes_action = "qe"
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
@@ -49,6 +51,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "stkit"
 html_static_path = ["_static"]
 html_css_files = ["stkit.css"]
+html_domain_indices = False
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
