@@ -7,26 +7,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from stkit.data.calendar import Times, following, is_monthly, is_yearly
+from stkit.data.calendar import Times
 from stkit.data.source import Fields, FieldSource, Grid
 from stkit.errors import UsageError
-from stkit.predict.inputs import open_input
+from stkit.predict.inputs import open_state
+from stkit.predict.stream_forcing import ForcingLate
 from stkit.run.load import TrainedForecaster
 
 LOG = logging.getLogger("stkit.predict")
 
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
-_JITTER = 0.1
-"""Of a time step: how far a frame may lie from the regular time."""
-_CALENDAR_JITTER = 0.2
-"""The same for months and years, whose length and middle differ."""
 
 
 class Frame(NamedTuple):
@@ -44,13 +41,19 @@ class Frame(NamedTuple):
 
 @dataclass
 class _Seen:
-    """How a file that could not be read looked."""
+    """How a file that could not be taken in looked."""
 
+    file: str
     size: int
     changed: int
     since: float
-    error: str
+    error: UsageError
     told: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is left alone until it changes itself."""
+        return self.told and not isinstance(self.error, ForcingLate)
 
 
 class Arrivals:
@@ -63,6 +66,7 @@ class Arrivals:
         patience_seconds: how long a file that cannot be read is waited for without a change.
         taken: names of files that have been taken in before.
         hold: keep back files that come, by their names, after one that is waited for.
+        is_ready: refuses the times of a file, with :class:`ForcingLate`, while their forcing has not come.
 
     Raises:
         UsageError: there is no such folder.
@@ -77,12 +81,13 @@ class Arrivals:
         taken: set[str],
         *,
         hold: bool,
+        is_ready: Callable[[Times | None], None],
     ) -> None:
         if not folder.is_dir():
             raise UsageError(f"--stream {folder}: there is no such folder; name the one that the frames arrive in")
         self.folder, self.pattern, self.patience_seconds = folder, pattern, patience_seconds
         self.taken, self.hold = taken, hold
-        self._forecaster = forecaster
+        self._forecaster, self._is_ready = forecaster, is_ready
         self._unread: dict[str, _Seen] = {}
 
     def __iter__(self) -> Iterator[Frame]:
@@ -101,7 +106,7 @@ class Arrivals:
             self.taken.add(path.name)
 
     def tell_unread(self) -> None:
-        """Tell the files that could not be read, without waiting for them."""
+        """Tell the files that could not be taken in, without waiting for them."""
         for seen in self._unread.values():
             if not seen.told:
                 _tell(seen)
@@ -113,10 +118,12 @@ class Arrivals:
             if path.name in self.taken or path.name.startswith(".") or path.name.endswith(_UNFINISHED):
                 continue
             seen = self._unread.get(path.name)
-            if seen is not None and seen.told and (seen.size, seen.changed) == _looks(path):
+            if seen is not None and seen.is_refused and (seen.size, seen.changed) == _looks(path):
                 continue
             try:
-                found.append((path, open_input(path, self._forecaster)))
+                source = open_state(path, self._forecaster)
+                self._is_ready(source.times)
+                found.append((path, source))
             except UsageError as error:
                 if not self._note(path, error):
                     waited_for.append(path.name)
@@ -129,7 +136,7 @@ class Arrivals:
         size, changed = _looks(path)
         seen = self._unread.get(path.name)
         if seen is None or (seen.size, seen.changed) != (size, changed):
-            seen = self._unread[path.name] = _Seen(size, changed, time.monotonic(), str(error))
+            seen = self._unread[path.name] = _Seen(path.name, size, changed, time.monotonic(), error)
         if not seen.told and time.monotonic() - seen.since >= self.patience_seconds:
             _tell(seen)
         return seen.told
@@ -137,24 +144,10 @@ class Arrivals:
 
 def _tell(seen: _Seen) -> None:
     seen.told = True
-    LOG.warning("left out until it changes: %s", seen.error)
-
-
-def steps_between(last: np.datetime64, time: np.datetime64, step: np.timedelta64) -> int | None:
-    """How many steps lie from one frame to another, by the calendar for months and years.
-
-    Returns:
-        0 or less where ``time`` is not after ``last``; None where it lies between two steps.
-    """
-    if not (is_monthly(step) or is_yearly(step)):
-        exact = float((time - last) / step)
-        return round(exact) if abs(exact - round(exact)) <= _JITTER else None
-    unit = "M" if is_monthly(step) else "Y"
-    count = int((time.astype(f"datetime64[{unit}]") - last.astype(f"datetime64[{unit}]")).astype(int))
-    if count <= 0:
-        return count if time <= last else None
-    regular: Times = following(last, count, step)
-    return count if abs((time - regular[-1]) / step) <= _CALENDAR_JITTER else None
+    if isinstance(seen.error, ForcingLate):
+        LOG.warning("%s: waits for its forcing: %s", seen.file, seen.error)
+    else:
+        LOG.warning("left out until it changes: %s", seen.error)
 
 
 def _looks(path: Path) -> tuple[int, int]:

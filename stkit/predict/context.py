@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stkit.data.calendar import Times, as_text, is_monthly, is_yearly, step_name, typical_step
+from stkit.data.calendar import Times, as_text, following, is_monthly, is_yearly, step_name, typical_step
 from stkit.data.source import Fields
 from stkit.errors import DataError
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from stkit.data.pipeline import Pipeline
 
 _STEP_TOLERANCE = 0.01
+_JITTER = 0.1
+"""Of a time step: how far a frame may lie from the regular time."""
+_CALENDAR_JITTER = 0.2
+"""The same for months and years, whose length and middle differ."""
 
 
 def check_context(
@@ -63,6 +67,23 @@ def same_step(one: np.timedelta64, other: np.timedelta64) -> bool:
     if is_monthly(one) or is_yearly(one):
         return is_monthly(one) == is_monthly(other) and is_yearly(one) == is_yearly(other)
     return bool(abs(one / other - 1.0) < _STEP_TOLERANCE)
+
+
+def steps_between(last: np.datetime64, time: np.datetime64, step: np.timedelta64) -> int | None:
+    """How many steps lie from one frame to another, by the calendar for months and years.
+
+    Returns:
+        0 or less where ``time`` is not after ``last``; None where it lies between two steps.
+    """
+    if not (is_monthly(step) or is_yearly(step)):
+        exact = float((time - last) / step)
+        return round(exact) if abs(exact - round(exact)) <= _JITTER else None
+    unit = "M" if is_monthly(step) else "Y"
+    count = int((time.astype(f"datetime64[{unit}]") - last.astype(f"datetime64[{unit}]")).astype(int))
+    if count <= 0:
+        return count if time <= last else None
+    regular: Times = following(last, count, step)
+    return count if abs((time - regular[-1]) / step) <= _CALENDAR_JITTER else None
 
 
 def step_words(step: np.timedelta64) -> str:

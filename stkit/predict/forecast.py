@@ -25,7 +25,6 @@ from stkit.errors import UsageError
 from stkit.evaluate.forecast_file import ZARR, forecast_file
 from stkit.evaluate.forecast_layout import Layout
 from stkit.predict.context import check_context, step_words
-from stkit.predict.forcing import forcing_of
 from stkit.predict.members import Member, lagged, open_members
 from stkit.predict.region import on_region
 from stkit.predict.starts import find_starts
@@ -71,6 +70,7 @@ def predict(
     statistics: bool = False,
     by_valid_time: bool = False,
     refit: bool = False,
+    forcing: str | Path | None = None,
     overwrite: bool = False,
     device: str | None = None,
 ) -> Predicted:
@@ -91,6 +91,8 @@ def predict(
         by_valid_time: make ``time`` the time for which a field is; for a single start.
         refit: where the file is of another region than the training, take statistics of cells from its frames up to the
             first start.
+        forcing: a file of its own with the forcing of the known frames and of those to forecast; null: ``source`` has
+            it, and goes on with it where the other variables end.
         overwrite: write over ``out``.
         device: where to compute; null: the CPU.
 
@@ -104,7 +106,8 @@ def predict(
     _check_options(horizon, lags, every)
     _check_target(path, target, overwrite)
     paths = [Path(run) for run in ([runs] if isinstance(runs, (str, Path)) else runs)]
-    members = lagged(open_members(paths, path, find_device(device)), lags)
+    apart = None if forcing is None else Path(forcing)
+    members = lagged(open_members(paths, path, find_device(device), apart), lags)
     if statistics and len(members) < 2:
         raise UsageError("--statistics: one forecast has no spread; give further runs with --member, or --lags")
     fields, where = members[0].fields, str(path or members[0].fields.name)
@@ -126,7 +129,7 @@ def predict(
         for first in range(0, len(found), size):
             some = found[first : first + size]
             valid = None if layout.valid is None else layout.valid[first : first + size]
-            said = np.stack([_forecast(member, some, ahead, valid, where) for member in members])
+            said = np.stack([_forecast(member, some, ahead, valid) for member in members])
             file.write(first, said if layout.members is not None else said[0])
     step = members[0].forecaster.pipeline.step
     return Predicted(
@@ -196,9 +199,7 @@ def _check(member: Member, start: int, where: str) -> None:
     check_context(context, _times(member, first, stop), member.fields.times, member.forecaster.pipeline, where)
 
 
-def _forecast(
-    member: Member, starts: Sequence[int], ahead: int, valid: Times | None, where: str
-) -> NDArray[np.float32]:
+def _forecast(member: Member, starts: Sequence[int], ahead: int, valid: Times | None) -> NDArray[np.float32]:
     """``B L C H W``: what a member says of the times after the starts, whatever its lag."""
     lasts = [start - member.lag for start in starts]
     steps = member.forecaster.pipeline.input_steps
@@ -208,18 +209,16 @@ def _forecast(
         times = np.stack([member.fields.times[last + 1 - steps : last + 1] for last in lasts])
         between = [member.fields.times[last + 1 : start + 1] for last, start in zip(lasts, starts, strict=True)]
         targets = np.concatenate([np.stack(between), valid], axis=1)
-    forcing = [
-        forcing_of(
-            member.source,
-            last,
-            None if targets is None else targets[number],
-            ahead + member.lag,
-            member.forecaster.pipeline,
-            where,
+    given = None
+    if member.forcing is not None:
+        every = [None] * len(lasts) if times is None or targets is None else np.concatenate([times, targets], axis=1)
+        purpose = f"a forecast of {ahead + member.lag} steps"
+        given = np.stack(
+            [
+                member.forcing.at(when, range(last + 1 - steps, last + 1 + ahead + member.lag), purpose)
+                for when, last in zip(every, lasts, strict=True)
+            ]
         )
-        for number, last in enumerate(lasts)
-    ]
-    given = None if forcing[0] is None else np.stack([one for one in forcing if one is not None])
     said = member.forecaster(context, ahead + member.lag, times=times, target_times=targets, forcing=given)
     return np.asarray(said[:, member.lag :].cpu().numpy())
 

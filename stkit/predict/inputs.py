@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from stkit.data.netcdf_config import NetcdfConfig
 from stkit.data.netcdf_file import open_file
 from stkit.data.prepare import open_source
 from stkit.data.roles import select_fields
-from stkit.data.source import FieldSource, SequenceSource
+from stkit.data.source import FieldSource, SequenceSource, Variable
+from stkit.data.units import same_units
 from stkit.data.zarr_config import ZarrConfig
 from stkit.data.zarr_store import for_path, open_store
 from stkit.errors import DataError, UsageError
@@ -29,28 +31,38 @@ def open_input(path: Path | None, forecaster: TrainedForecaster) -> FieldSource:
         DataError: a variable or its unit differs, with what was received and what is known.
         UsageError: the run's own data are not a record that one can start from.
     """
+    return open_variables(path, forecaster, forecaster.pipeline.inputs)
+
+
+def open_state(path: Path | None, forecaster: TrainedForecaster) -> FieldSource:
+    """As :func:`open_input`, without the forcing."""
+    pipeline = forecaster.pipeline
+    return open_variables(path, forecaster, pipeline.variables[: pipeline.state_channels])
+
+
+def open_variables(path: Path | None, forecaster: TrainedForecaster, wanted: Sequence[Variable]) -> FieldSource:
+    """As :func:`open_input`, of some variables that the model was trained on, in this order."""
     own = forecaster.recipe.data.dataset
-    names = tuple(variable.name for variable in forecaster.pipeline.inputs)
+    names = tuple(variable.name for variable in wanted)
     source = open_source(own if path is None else of_file(path, own, names))
     if isinstance(source, SequenceSource):
         raise UsageError(
             f"{source.name}: these are sequences without a common time; name a file with the frames to start from"
         )
-    return _selected(source, forecaster, str(path or source.name))
+    return _selected(source, wanted, str(path or source.name))
 
 
-def _selected(source: FieldSource, forecaster: TrainedForecaster, where: str) -> FieldSource:
-    """What a forecast is given, the state and then the forcing, in the units of the training."""
-    known = forecaster.pipeline.inputs
+def _selected(source: FieldSource, wanted: Sequence[Variable], where: str) -> FieldSource:
+    """The variables that are wanted, in the units of the training."""
     names = [variable.name for variable in source.variables]
-    missing = [variable.name for variable in known if variable.name not in names]
+    missing = [variable.name for variable in wanted if variable.name not in names]
     if missing:
-        expected = ", ".join(variable.name for variable in known)
+        expected = ", ".join(variable.name for variable in wanted)
         raise DataError(f"{where}: gives the variables {', '.join(names)}; the model was trained on {expected}")
-    channels = [names.index(variable.name) for variable in known]
-    for channel, trained in zip(channels, known, strict=True):
+    channels = [names.index(variable.name) for variable in wanted]
+    for channel, trained in zip(channels, wanted, strict=True):
         given = source.variables[channel]
-        if given.units != trained.units:
+        if not same_units(given.units, trained.units):
             raise DataError(
                 f"{where}: {given.name!r} is in {given.units!r}, but the model was trained on {trained.units!r}: "
                 "convert the file, or mend its 'units' attribute if that is wrong"

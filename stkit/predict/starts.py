@@ -36,11 +36,11 @@ def find_starts(fields: FieldSource, asked: Sequence[str], every: int, known: in
     if every != 1 and not any(_BETWEEN in start for start in asked):
         raise UsageError(f"--every {every}: it is for a span of starts such as --start 2010-01..2010-12")
     found: set[int] = set()
-    for start in asked or ("",):
-        if _BETWEEN in start:
+    for start in asked or (None,):
+        if start is not None and _BETWEEN in start:
             found |= _within(fields, start, every, known, where)
             continue
-        last = fields.steps - 1 if not start else int(_named(fields, start, where)[-1])
+        last = fields.steps - 1 if start is None else int(_named(fields, start, where)[-1])
         if last + 1 < known:
             before = f" up to {start}" if start else ""
             raise DataError(f"{where}: has {last + 1} time steps{before}, but the model needs {known} to start from")

@@ -18,10 +18,12 @@ import xarray as xr
 
 from stkit.cli.main import run as stkit
 from stkit.errors import CheckpointError, UsageError
-from stkit.predict.arrivals import steps_between
+from stkit.predict.context import steps_between
+from stkit.predict.follower import STATE
 from stkit.predict.forecast import predict
 from stkit.predict.snapshot import Snapshot
-from stkit.predict.stream import STATE, Followed, StreamOptions, follow
+from stkit.predict.stream import follow
+from stkit.predict.stream_options import Followed, StreamOptions
 from stkit.run.directory import RunDirectory
 from stkit.run.load import load
 from tests.predict.conftest import INPUT_STEPS, MakeRun, make_field, opened, write
@@ -113,7 +115,7 @@ def test_a_short_gap_is_stepped_over(
     said, _ = forecaster.step(frame[35], stream)
     found = opened(tmp_path / "out" / "forecast-20031201T000000.nc")
     np.testing.assert_allclose(found.sst.values[0, 0], said[0, 0].numpy(), rtol=1e-5)
-    assert "1 frames just before the start did not come" in found.attrs["comment"]
+    assert "1 frame just before the start did not come" in found.attrs["comment"]
 
 
 def test_after_a_long_gap_the_stream_begins_anew(
@@ -183,6 +185,33 @@ def test_frames_without_times_go_by_the_names_of_their_files(make_run: MakeRun, 
     follow(run.path, folder, tmp_path / "out", ONCE)
     found = opened(tmp_path / "out" / "forecast-000003.nc").sst.values[0]
     expected = load(run.path)(plain.sst.values[10:14, None], 2)[0, :, 0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_stores_arrive_like_files(trained: RunDirectory, folder: Path, tmp_path: Path) -> None:
+    for step in range(30, 34):
+        make_field().isel(time=[step]).to_zarr(folder / f"frame-{step}.zarr", zarr_format=2)
+    done = follow(trained.path, folder, tmp_path / "out", StreamOptions(once=True, pattern="*.zarr"))
+    assert (done.frames, done.forecasts) == (4, 2)
+    np.testing.assert_allclose(forecasts(tmp_path / "out")["20031001"], batch(trained, 30, 33, 2), rtol=1e-5)
+
+
+def test_arrays_arrive_as_the_data_set_reads_them(
+    make_run: MakeRun, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that has another shape is told."""
+    frames = np.nan_to_num(make_field().sst.values)
+    np.save(tmp_path / "frames.npy", frames)
+    data = {"dataset": {"name": "arrays", "path": str(tmp_path / "frames.npy")}, "transforms": {}}
+    run = make_run(data={**data, "extra_inputs": [], "departure_from": "none"})
+    for step in range(10, 14):
+        np.save(folder / f"frame-{step}.npy", frames[step : step + 1])
+    np.save(folder / "frame-14.npy", frames[14])
+    done = follow(run.path, folder, tmp_path / "out", StreamOptions(once=True, pattern="*.npy"))
+    assert (done.frames, done.forecasts) == (4, 2)
+    assert "frame-14.npy: the array is 6 x 9, but its axes are not said, and THW would be three" in caplog.text
+    found = opened(tmp_path / "out" / "forecast-000003.nc")["field"].values[0]
+    expected = load(run.path)(frames[10:14, None], 2)[0, :, 0].numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -272,10 +301,10 @@ def test_the_state_is_that_of_the_stream(trained: RunDirectory, folder: Path, tm
     saved = Snapshot.load(tmp_path / "out" / STATE, torch.device("cpu"))
     assert saved.count == 4
     assert saved.taken == {f"frame-{step:03d}.nc" for step in range(30, 34)}
-    assert saved.stream is not None
-    torch.testing.assert_close(saved.stream.forecast, stream.forecast, equal_nan=True)
-    torch.testing.assert_close(saved.stream.model, stream.model)
-    np.testing.assert_array_equal(np.asarray(saved.stream.times), np.asarray(stream.times))
+    ((state,),) = saved.states
+    torch.testing.assert_close(state.forecast, stream.forecast, equal_nan=True)
+    torch.testing.assert_close(state.model, stream.model)
+    np.testing.assert_array_equal(np.asarray(state.times), np.asarray(stream.times))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +330,9 @@ def test_steps_between(last: str, now: str, step: np.timedelta64, count: int | N
     ("arguments", "message"),
     [
         (["in.nc", "--stream", "DIR", "-o", "new"], "INPUT: is not for --stream"),
-        (["--stream", "DIR", "-o", "new", "--lags", "2"], "--lags: is not for --stream"),
+        (["--stream", "DIR", "-o", "new", "--refit"], "--refit: is not for --stream"),
+        (["--stream", "DIR", "-o", "new", "--statistics"], "--statistics: one forecast has no spread"),
+        (["--stream", "DIR", "-o", "new", "--forcing", "wind.nc"], "--forcing wind.nc: the model takes no forcing"),
         (["--stream", "nowhere", "-o", "new"], "--stream nowhere: there is no such folder"),
         (["--stream", "DIR", "-o", "file"], "a stream writes one file for each frame"),
         (["--stream", "DIR", "-o", "full"], "is not empty and holds no stream"),

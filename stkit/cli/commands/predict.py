@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from stkit.cli.output import json_option, print_json
     metavar="FILE",
     help="NetCDF file to write; a name that ends in .zarr makes a Zarr store. With --stream: a folder.",
 )
-@click.option("--horizon", type=click.IntRange(min=1), metavar="N", help="Time steps to forecast. Default: as trained.")
+@click.option(
+    "--horizon", type=click.IntRange(1, 100_000), metavar="N", help="Time steps to forecast. Default: as trained."
+)
 @click.option(
     "--start",
     "starts",
@@ -58,6 +60,12 @@ from stkit.cli.output import json_option, print_json
     is_flag=True,
     help="Where INPUT is of another region than the training: take climatology and statistics of its cells from its "
     "frames up to the first start.",
+)
+@click.option(
+    "--forcing",
+    type=click.Path(path_type=Path),
+    metavar="FORCING",
+    help="File with the forcing of the known frames and of those to forecast. Default: INPUT has it.",
 )
 @click.option("--overwrite", is_flag=True, help="Write over FILE.")
 @click.option(
@@ -99,6 +107,7 @@ def command(
     statistics: bool,
     by_valid_time: bool,
     refit: bool,
+    forcing: Path | None,
     overwrite: bool,
     folder: Path | None,
     once: bool,
@@ -117,7 +126,8 @@ def command(
     another or a larger one where the run keeps nothing that belongs to cells.
 
     With --stream frames are taken in as they arrive, the state is kept, and FILE is a folder that gets a forecast for
-    each frame; the same command goes on where it was stopped.
+    each frame; the same command goes on where it was stopped. FORCING may be written anew meanwhile: a frame waits
+    until it reaches as far as its forecast.
 
     \b
     Examples:
@@ -126,6 +136,7 @@ def command(
         stkit predict runs/demo sst.nc -o year.zarr --start 2009-01..2009-12
         stkit predict runs/seed-0 sst.nc -o ensemble.nc --member runs/seed-1 --member runs/seed-2 --lags 3 --statistics
         stkit predict runs/radar --stream incoming -o nowcasts --horizon 12
+        stkit predict runs/ocean --stream incoming --forcing wind.nc -o forecasts --member runs/ocean-1 --lags 2
     """
     streaming = {
         "once": once,
@@ -140,15 +151,13 @@ def command(
             "INPUT": source,
             "--start": starts,
             "--every": every != 1,
-            "--member": members,
-            "--lags": lags != 1,
-            "--statistics": statistics,
             "--refit": refit,
             "--overwrite": overwrite,
         }
         _refuse(batch, "is not for --stream")
         given = {_FIELDS.get(name, name): value for name, value in streaming.items() if value is not None}
-        _stream(run, folder, out, {**given, "horizon": horizon, "by_valid_time": by_valid_time}, device, as_json)
+        shared = {"horizon": horizon, "lags": lags, "statistics": statistics, "by_valid_time": by_valid_time}
+        _stream([run, *members], folder, out, {**given, **shared}, forcing, device, as_json)
         return
     _refuse({f"--{name.replace('_', '-')}": value for name, value in streaming.items()}, "is for --stream DIR")
     from stkit.evaluate.words import steps_text
@@ -165,6 +174,7 @@ def command(
         statistics=statistics,
         by_valid_time=by_valid_time,
         refit=refit,
+        forcing=forcing,
         overwrite=overwrite,
         device=device,
     )
@@ -192,15 +202,24 @@ def _refuse(options: Mapping[str, Any], why: str) -> None:
             raise UsageError(f"{name}: {why}")
 
 
-def _stream(run: Path, folder: Path, out: Path, options: Mapping[str, Any], device: str | None, as_json: bool) -> None:
+def _stream(
+    runs: Sequence[Path],
+    folder: Path,
+    out: Path,
+    options: Mapping[str, Any],
+    forcing: Path | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
     import json
 
-    from stkit.predict.stream import Streamed, StreamOptions, follow
+    from stkit.predict.stream import follow
+    from stkit.predict.stream_options import Streamed, StreamOptions
 
     def told(one: Streamed) -> None:
         click.echo(json.dumps(one.as_dict()) if as_json else f"{one.out}: from {one.start}")
 
-    done = follow(run, folder, out, StreamOptions(**options), device=device, told=told)
+    done = follow(runs, folder, out, StreamOptions(**options), forcing=forcing, device=device, told=told)
     if as_json:
         click.echo(json.dumps({"stream": done.as_dict()}))
         return
