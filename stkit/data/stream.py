@@ -20,7 +20,7 @@ from stkit.data.windows import Sample, Windows
 from stkit.errors import UsageError
 from stkit.recipe.sections.data import CropConfig
 
-_ORDER, _CROP = 1, 2
+_ORDER, _CROP, _TURN = 1, 2, 3
 """Which random numbers: so that the order of the windows and their crops do not depend on each other."""
 
 
@@ -82,9 +82,8 @@ class TrainStream:
 
     def batch(self, step: int) -> Sample:
         """This process's share of the batch of a step: the samples stacked along a new first axis."""
-        samples = [
-            self.windows.sample(index, box) for index, box in zip(self.indices(step), self.boxes(step), strict=True)
-        ]
+        chosen = zip(self._numbers(step), self.indices(step), self.boxes(step), strict=True)
+        samples = [self._turned(number, self.windows.sample(index, box)) for number, index, box in chosen]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
     def batches(self, start: int, stop: int, workers: int = 0) -> Iterator[Sample]:
@@ -119,6 +118,18 @@ class TrainStream:
             rng = np.random.default_rng((self.seed, _ORDER, epoch))
             self._order = (epoch, rng.permutation(len(self.windows)))
         return int(self._order[1][place])
+
+    def _turned(self, number: int, sample: Sample) -> Sample:
+        """Each with rows and columns as they are, or turned and mirrored, all of its tensors alike."""
+        if self.crop is None or not self.crop.turns:
+            return sample
+        quarters, mirrored = np.random.default_rng((self.seed, _TURN, number)).integers((4, 2))
+        return {
+            name: values
+            if values.ndim < 2
+            else torch.rot90(values.flip(-1) if mirrored else values, int(quarters), (-2, -1)).contiguous()
+            for name, values in sample.items()
+        }
 
     def _box(self, number: int) -> Box | None:
         if self.crop is None:

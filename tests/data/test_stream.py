@@ -128,3 +128,35 @@ def test_what_is_refused(data: PreparedData) -> None:
         TrainStream(data.train, 0, 8, crop=CropConfig(height=5, width=2))
     with pytest.raises(UsageError, match="do not fit"):
         from_source(config(crop={"height": 4, "width": 6}), source(), 0)
+
+
+def turn(values: torch.Tensor, quarters: int, mirrored: bool) -> torch.Tensor:
+    return torch.rot90(values.flip(-1) if mirrored else values, quarters, (-2, -1))
+
+
+def test_crops_are_turned_and_mirrored_with_all_their_tensors(data: PreparedData) -> None:
+    """Eight ways of lying there, each tensor of a sample the same way; without turns everything is as it was."""
+    plain = TrainStream(data.train, 3, 64, crop=CropConfig(height=3, width=3))
+    turned = TrainStream(data.train, 3, 64, crop=CropConfig(height=3, width=3, turns=True))
+    assert plain.boxes(0) == turned.boxes(0)
+    ways = set()
+    before, after = plain.batch(0), turned.batch(0)
+    for number in range(64):
+        pairs = [(before[name][number], after[name][number]) for name in ("frames", "valid", "base", "known")]
+        found = [
+            (quarters, mirrored)
+            for quarters in range(4)
+            for mirrored in (False, True)
+            if all(torch.equal(turn(values, quarters, mirrored), kept) for values, kept in pairs)
+        ]
+        assert len(found) == 1
+        ways.update(found)
+    assert len(ways) == 8
+    assert torch.equal(before["start"], after["start"])
+
+
+def test_turns_are_of_squares_and_leave_other_recipes_as_they_are() -> None:
+    with pytest.raises(ValueError, match="turns are of squares: height 3 and width 2 should be the same"):
+        CropConfig(height=3, width=2, turns=True)
+    assert CropConfig(height=3, width=2).model_dump() == {"height": 3, "width": 2}
+    assert CropConfig(height=3, width=3, turns=True).model_dump()["turns"] is True

@@ -16,6 +16,7 @@ from stkit.evaluate.comparison.intervals import with_intervals
 from stkit.evaluate.comparison.saved import study_of
 from stkit.evaluate.comparison.study import study
 from stkit.evaluate.comparison.tables import shown_score
+from stkit.evaluate.comparison.words import finding
 from stkit.evaluate.contingency import CriticalSuccessIndex, FalseAlarmRatio, HeidkeSkillScore
 from stkit.evaluate.event import Event
 from stkit.evaluate.ledger import Ledger
@@ -259,3 +260,12 @@ def test_runs_are_compared_by_any_score() -> None:
     assert worse.compared[0].word == "worse"
     with pytest.raises(DataError, match="runs/wet: does not keep of each window what far_1 is made of"):
         study([Group("wet", (0,), ("runs/wet",), (rain_runs(0.2),))], score="far_1", metric=metric)
+
+
+def test_the_words_of_a_comparison_name_the_score_and_leave_out_what_is_not_defined() -> None:
+    metric = CriticalSuccessIndex(Event(ThresholdConfig(name="csi", threshold=1.0)))
+    found = study([Group("wet", (0,), ("runs/wet",), (rain_runs(0.2),))], score="csi_1", metric=metric)
+    assert finding(found) == ["CSI at 1 mm/h: Against persistence: better: wet."]
+    dry = rain_runs(0.2)
+    dry.errors.statistics[1, :, :3] = 0.0
+    assert study([Group("wet", (0,), ("runs/wet",), (dry,))], score="csi_1", metric=metric).compared == ()

@@ -204,6 +204,8 @@ def study(groups: Sequence[Group], *, score: str = "mse", metric: Metric | None 
     for channel, variable in enumerate(layout.variables):
         for first, second, baseline in _pairs([group.name for group in groups], tested):
             one, two = by_name[first][channel], (against if baseline else by_name)[second][channel]
+            if not np.isfinite([one.means[:, 0].mean(), two.means[:, 0].mean()]).all() and metric is not None:
+                continue  # the score is not defined for one of them, such as the correlation of climatology
             found = paired(one, two, block, resamples=resamples, dependent=layout.share_steps)
             # Below five blocks its asymptotics hold no better than the bootstrap's.
             check = _cross_check(one, two, layout) if found.ranked else None

@@ -20,7 +20,8 @@ def finding(study: Study) -> list[str]:
     for variable in study.layout.variables:
         compared = study.of_variable(variable.name)
         sentences = [*_against_first(study, compared), *_against_baselines(study, compared)]
-        start = f"{variable.name}: " if several else ""
+        by = "" if study.info is None else study.info.name(variable.units)
+        start = "".join(f"{words}: " for words in (variable.name if several else "", by) if words)
         found += [start + sentence for sentence in sentences or ["There is nothing to compare with."]]
     return found
 

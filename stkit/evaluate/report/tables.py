@@ -11,7 +11,8 @@ from stkit.evaluate.scores import Ends, PerLead, Scores, beside_decimals, best_a
 from stkit.evaluate.verdict import listed, spoken
 from stkit.evaluate.words import signed_text, steps_text
 
-_FEW_LEADS = 4
+_FEW_LEADS, _FEW_LEADS_WITH_INTERVALS = 4, 2
+"""Of which two tables fit side by side."""
 
 
 def score_tables(scores: Scores, variable: str) -> Markup:
@@ -26,11 +27,12 @@ def score_tables(scores: Scores, variable: str) -> Markup:
         title = info.title(found.units)
         tables.append(_table(scores, values, title, f"{info.convention}.", place, info.better, ends, beside))
     if found.skill:
-        # Skill stands second: it is what the verdict is about.
+        # Skill stands second, after the score that the verdict is about.
         title, place = "Skill of the model against", stem_of("table", variable, "skill")
         convention = f"{scores.skill_convention}."
         tables.insert(1, _table(scores, found.skill, title, convention, place, None, found.intervals.skill))
-    least = "22rem" if len(scores.lead_steps) <= _FEW_LEADS else "100%"
+    few = _FEW_LEADS_WITH_INTERVALS if found.intervals.any else _FEW_LEADS
+    least = "22rem" if len(scores.lead_steps) <= few else "100%"
     return Markup(f'<div class="tables" style="--least: {least}">\n{join(tables)}\n</div>')
 
 

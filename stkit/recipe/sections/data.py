@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from stkit.plugin.config import ComponentConfig, Config
 from stkit.recipe.component import Component
@@ -65,6 +65,21 @@ class CropConfig(Config):
 
     height: int = Field(ge=1)
     width: int = Field(ge=1)
+    turns: bool = False
+    """Turn and mirror each crop at random, all its frames alike, so that no direction of motion is learned by heart:
+    for fields that know no north, such as rain. Not for vectors such as wind. The crops are squares."""
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if self.turns and self.height != self.width:
+            raise ValueError(f"turns are of squares: height {self.height} and width {self.width} should be the same")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe without turns keeps its hash, and so its runs, from before there were any.
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if value is not False}
 
 
 class DataConfig(Config):
