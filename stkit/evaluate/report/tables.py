@@ -20,7 +20,9 @@ def score_tables(scores: Scores, variable: str) -> Markup:
     found = scores.variables[variable]
     tables = []
     for name, info in scores.metrics.items():
-        values = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
+        rows = {forecast: found.scores[forecast][name] for forecast in scores.forecasts}
+        # A forecast for which a score says nothing, such as the spread of a single one, has no row of dashes.
+        values = {forecast: row for forecast, row in rows.items() if forecast == "model" or _any(row)}
         place = stem_of("table", variable, name)
         beside = found.beside.get(name, {})
         ends = {"model": found.intervals.scores.get(name, ())}
@@ -48,7 +50,8 @@ def _table(
 ) -> Markup:
     leads = [steps_text(lead, scores.lead_unit) for lead in scores.lead_steps]
     head = "".join(f'<th scope="col">{text(lead)}</th>' for lead in leads)
-    best = [best_at(values, better, lead) if better else frozenset() for lead in range(len(leads))]
+    contest = better is not None and len(values) > 1
+    best = [best_at(values, better or "", lead) if contest else frozenset() for lead in range(len(leads))]
     places = decimals(values)
     rows = []
     for name, row in values.items():
@@ -69,6 +72,10 @@ def _table(
         f'<div class="scroll" tabindex="0" role="group" aria-labelledby="{place}"><table aria-labelledby="{place}">\n'
         f'<thead><tr><th scope="col">lead time</th>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div></div>'
     )
+
+
+def _any(row: PerLead) -> bool:
+    return any(value is not None for value in row)
 
 
 def _cell(value: float | None, ends: Ends, places: int, *, best: bool, signed: bool) -> str:
