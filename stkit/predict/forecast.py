@@ -32,6 +32,8 @@ from stkit.run.record import command, now
 
 LOG = logging.getLogger("stkit.predict")
 
+_OTHER_FORMATS = (".csv", ".txt", ".json", ".npy", ".npz", ".png", ".tif", ".tiff", ".grb", ".grib", ".grib2")
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -173,6 +175,13 @@ def _check_options(horizon: int | None, lags: int, every: int) -> None:
 
 
 def _check_target(source: Path | None, out: Path, overwrite: bool) -> None:
+    for path in (out, *(() if source is None else (source,))):
+        try:
+            path.exists()
+        except OSError as error:  # a name too long, a folder that may not be read
+            raise UsageError(f"{_short(path)}: cannot be read or written ({error.strerror})") from None
+    if out.suffix.lower() in _OTHER_FORMATS:
+        raise UsageError(f"-o {out}: forecasts are NetCDF (.nc) or Zarr (.zarr), not {out.suffix}")
     if out.is_dir() and (out.suffix != ZARR or (any(out.iterdir()) and not _is_store(out))):
         raise UsageError(f"-o {out}: this is a folder; name a file, such as {out / 'forecast.nc'}")
     if out.exists() and source is not None and source.exists() and out.samefile(source):
@@ -181,6 +190,11 @@ def _check_target(source: Path | None, out: Path, overwrite: bool) -> None:
         raise UsageError(f"-o {out}: this is a file, and a Zarr store is a folder; name another")
     if out.exists() and not overwrite:
         raise UsageError(f"-o {out}: the file exists; --overwrite writes over it")
+
+
+def _short(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 80 else f"…{text[-60:]}"
 
 
 def _is_store(path: Path) -> bool:

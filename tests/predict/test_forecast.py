@@ -159,6 +159,15 @@ def test_a_file_that_is_not_there_or_not_netcdf(trained: RunDirectory, inputs: P
         predict(trained.path, cut, tmp_path / "out.nc")
 
 
+def test_names_that_no_file_can_have(trained: RunDirectory, inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"xxx\.nc: cannot be read or written \(File name too long\)"):
+        predict(trained.path, tmp_path / f"{'x' * 300}.nc", tmp_path / "out.nc")
+    with pytest.raises(UsageError, match=r"xxx\.nc: cannot be read or written \(File name too long\)"):
+        predict(trained.path, inputs, Path(f"{'x' * 300}.nc"))
+    with pytest.raises(UsageError, match=r"forecasts are NetCDF \(\.nc\) or Zarr \(\.zarr\), not \.csv"):
+        predict(trained.path, inputs, tmp_path / "out.csv")
+
+
 def test_a_full_disk_leaves_nothing_half_written(
     trained: RunDirectory, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
