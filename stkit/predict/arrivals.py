@@ -69,7 +69,7 @@ class Arrivals:
         is_ready: refuses the times of a file, with :class:`ForcingLate`, while their forcing has not come.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or the pattern is none.
     """
 
     def __init__(
@@ -85,6 +85,10 @@ class Arrivals:
     ) -> None:
         if not folder.is_dir():
             raise UsageError(f"--stream {folder}: there is no such folder; name the one that the frames arrive in")
+        try:
+            next(folder.glob(pattern), None)
+        except (ValueError, NotImplementedError):
+            raise UsageError(f"--pattern {pattern!r}: expected names within the folder, such as '*.nc'") from None
         self.folder, self.pattern, self.patience_seconds = folder, pattern, patience_seconds
         self.taken, self.hold = taken, hold
         self._forecaster, self._is_ready = forecaster, is_ready

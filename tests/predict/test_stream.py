@@ -336,6 +336,8 @@ def test_steps_between(last: str, now: str, step: np.timedelta64, count: int | N
         (["--stream", "nowhere", "-o", "new"], "--stream nowhere: there is no such folder"),
         (["--stream", "DIR", "-o", "file"], "a stream writes one file for each frame"),
         (["--stream", "DIR", "-o", "full"], "is not empty and holds no stream"),
+        (["--stream", "DIR", "-o", "new", "--pattern", ""], "--pattern '': expected names within the folder"),
+        (["--stream", "DIR", "-o", "new", "--pattern", "/etc/*"], "--pattern '/etc/*': expected names within"),
         (["-o", "new", "--once"], "--once: is for --stream DIR"),
         (["-o", "new", "--max-gap", "2"], "--max-gap: is for --stream DIR"),
     ],
