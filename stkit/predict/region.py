@@ -139,7 +139,8 @@ def _elsewhere(
         raise DataError(
             f"{told}; {' and '.join(parts)} belong to the cells of that grid. Name a file within it, or take them from "
             "the new file's frames up to the start with --refit, or train with statistics that every cell shares "
-            "(transforms.anomaly: none, transforms.standardise: variable, departure_from: none or persistence)"
+            "(transforms.anomaly: none, transforms.standardise: variable, departure_from: none, persistence or "
+            "extrapolation)"
         )
     if pipeline.targets:
         names = ", ".join(variable.name for variable in pipeline.variables[pipeline.state_channels :])
