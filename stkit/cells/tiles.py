@@ -16,6 +16,7 @@ fields of a batch, those of all first slices first, ``P`` slices.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
@@ -34,6 +35,11 @@ EXACT = 2.0**20
 """What the numbers of a map are rounded to a fraction of, where they are known to be one."""
 COLUMNS = 4096
 """Pairs of channels of a kernel that are transformed together."""
+SCRATCH = 2**25
+"""Bytes of an intermediate result up to which its memory is used again for the next one.
+
+Allocated anew every time, such results leave holes in the memory of a process that grow with its length.
+"""
 
 POINTS = {
     4: (0, 1, -1),
@@ -68,6 +74,7 @@ class Tiles:
             "back": torch.from_numpy(np.kron(back, back)),
         }
         self._cast: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        self._own = threading.local()
 
     def map(self, name: str, like: Tensor) -> Tensor:
         """``forth`` (``A A``), ``kernel`` (``A r*r``) or ``back`` (``m*m A``), as ``like`` in type and device."""
@@ -75,6 +82,17 @@ class Tiles:
         if key not in self._cast:
             self._cast[key] = self._maps[name].to(like)
         return self._cast[key]
+
+    def scratch(self, name: str, shape: Shape, like: Tensor) -> Tensor:
+        """Memory for an intermediate result, which stays as it is until this thread asks for that name again."""
+        numbers = math.prod(shape)
+        if numbers * like.element_size() > SCRATCH or like.device.type != "cpu":
+            return like.new_empty(shape)
+        key = (name, like.dtype, torch.is_inference_mode_enabled())
+        known: dict[Any, Tensor] = self._own.__dict__
+        if key not in known or known[key].numel() < numbers:
+            known[key] = like.new_empty(numbers)
+        return known[key][:numbers].view(shape)
 
     def count(self, height: int, width: int) -> tuple[int, int]:
         """Tiles down and across a field; the last ones may hang over."""
@@ -85,10 +103,17 @@ class Tiles:
         made: Tensor = _Forth.apply(field, self)
         return made
 
-    def transformed(self, fields: Sequence[Tensor]) -> Tensor:
-        """As :meth:`forth`, of several fields whose batches follow each other, and without a graph."""
+    def transformed(self, fields: Sequence[Tensor], into: str | None = None) -> Tensor:
+        """As :meth:`forth`, of several fields whose batches follow each other, and without a graph.
+
+        Args:
+            fields: ``B C *grid``.
+            into: name of a :meth:`scratch` for the result; None: it is to stay.
+        """
         gathered = self.gather(fields)
-        return (self.map("forth", gathered) @ gathered).view(self.a**2, -1, fields[0].shape[1])
+        made = gathered.new_empty(gathered.shape) if into is None else self.scratch(into, gathered.shape, gathered)
+        torch.mm(self.map("forth", gathered), gathered, out=made)
+        return made.view(self.a**2, -1, fields[0].shape[1])
 
     def kernel(self, kernel: Tensor) -> Tensor:
         """``C_out C_in r r -> A C_in C_out``, computed in double precision: it is done once a sequence."""
@@ -115,13 +140,16 @@ class Tiles:
             widths: channels of each field.
             offset: ``C``, added to the fields.
         """
-        cells = self.map("back", products) @ products.reshape(self.a**2, -1)
+        flat = products.reshape(self.a**2, -1)
+        cells = self.scratch("cells", (self.m**2, flat.shape[1]), flat)
+        torch.mm(self.map("back", flat), flat, out=cells)
         cells = cells.view(*self._cells(shape), -1)
         if offset is not None:
             cells += offset
         fields = []
         for part in torch.split(cells, list(widths), dim=-1):
-            field = part.permute(3, 2, 4, 0, 5, 1, 6).reshape(self._covered(shape, part.shape[-1]))
+            field = part.new_empty(self._covered(shape, part.shape[-1]))
+            self._by_tile(field).copy_(part.permute(3, 2, 4, 0, 5, 1, 6))
             field = field[:, :, : shape[-2], : shape[-1]].contiguous().movedim(-1, 1)
             fields.append(field if len(shape) == 5 else field[:, :, 0])
         return fields
@@ -144,12 +172,14 @@ class Tiles:
         return cells.view(self.m**2, -1, sum(widths))
 
     def uncut(self, cells: Tensor) -> Tensor:
-        """The adjoint of the first half of :meth:`back`: ``m*m N C -> A N C``."""
-        flat = self.map("back", cells).t() @ cells.reshape(self.m**2, -1)
-        return flat.view(self.a**2, *cells.shape[1:])
+        """The adjoint of the first half of :meth:`back`: ``m*m N C -> A N C``, in a :meth:`scratch`."""
+        flat = cells.reshape(self.m**2, -1)
+        made = self.scratch("uncut", (self.a**2, flat.shape[1]), flat)
+        torch.mm(self.map("back", flat).t(), flat, out=made)
+        return made.view(self.a**2, *cells.shape[1:])
 
     def gather(self, fields: Sequence[Tensor]) -> Tensor:
-        """``B C *grid -> A (N C)``: the tiles of fields with zeros around them."""
+        """``B C *grid -> A (N C)``: the tiles of fields with zeros around them, in a :meth:`scratch`."""
         every = [field if field.ndim == 5 else field[:, :, None] for field in fields]
         batches = [field.shape[0] for field in every]
         _, _, planes, height, width = every[0].shape
@@ -157,7 +187,8 @@ class Tiles:
         inner = torch.split(self._inner(padded, height, width), batches, dim=1)
         for field, part in zip(every, inner, strict=True):
             part.copy_(field.permute(2, 0, 3, 4, 1))
-        return self._places(padded.flatten(0, 1), (0, 0), (self.a, self.a)).reshape(self.a**2, -1)
+        places = self._places(padded.flatten(0, 1), (0, 0), (self.a, self.a))
+        return self.scratch("gathered", places.shape, places).copy_(places).view(self.a**2, -1)
 
     def scatter(self, tiles: Tensor, shape: Shape) -> Tensor:
         """The adjoint of :meth:`gather` for one field: what overlaps is added up."""
@@ -224,7 +255,8 @@ class _Forth(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         own: Tiles = ctx.tiles
-        flat = own.map("forth", gradient).t() @ gradient.reshape(own.a**2, -1)
+        flat = gradient.reshape(own.a**2, -1)
+        flat = torch.mm(own.map("forth", flat).t(), flat, out=own.scratch("flat", flat.shape, flat))
         return own.scatter(flat, ctx.shape), None
 
 

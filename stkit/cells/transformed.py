@@ -34,14 +34,17 @@ class Kernel:
         kernel = kernel if kernel.ndim == 5 else kernel[:, :, None]
         self._matrices = [own.kernel(part) for part in kernel.unbind(2)]
         self._transposed = False
+        self._channels = kernel.shape[1]
 
-    def add(self, total: Tensor | None, signal: Tensor, planes: int) -> Tensor:
-        """``total + signal * kernel``: ``A N C_in -> A N C_out``, in place where there is a total."""
-        return self._product(total, signal, planes, back=False)
+    def add(self, total: Tensor, signal: Tensor, planes: int, *, anew: bool) -> None:
+        """``total + signal * kernel`` in place of ``total``, or without it if ``anew``: ``A N C_in -> A N C_out``."""
+        self._product(total, signal, planes, anew=anew, back=False)
 
     def back(self, gradient: Tensor, planes: int) -> Tensor:
         """The gradient of the signal from that of the product: ``A N C_out -> A N C_in``."""
-        return self._product(None, gradient, planes, back=True)
+        total = gradient.new_empty(*gradient.shape[:2], self._channels)
+        self._product(total, gradient, planes, anew=True, back=True)
+        return total
 
     def add_gradients(self, totals: list[Tensor], signal: Tensor, gradient: Tensor, planes: int) -> None:
         """Add this kernel's gradient, a matrix a place and slice; an empty list is filled."""
@@ -53,7 +56,7 @@ class Kernel:
             else:
                 totals.append(torch.bmm(left, right))
 
-    def _product(self, total: Tensor | None, operand: Tensor, planes: int, *, back: bool) -> Tensor:
+    def _product(self, total: Tensor, operand: Tensor, planes: int, *, anew: bool, back: bool) -> None:
         if self._transposed is not back:
             self._matrices = [matrix.transpose(1, 2).contiguous() for matrix in self._matrices]
             self._transposed = back
@@ -61,14 +64,11 @@ class Kernel:
         for matrix, (inside, outside) in sorted(zip(self._matrices, reach, strict=True), key=_whole_first):
             read, written = (outside, inside) if back else (inside, outside)
             if read != written:
-                assert total is not None
                 total[:, written] += torch.bmm(operand[:, read], matrix)
-            elif total is None:
-                total = torch.bmm(operand, matrix)
+            elif anew:
+                torch.bmm(operand, matrix, out=total)
             else:
                 total.baddbmm_(operand, matrix)
-        assert total is not None
-        return total
 
 
 def _reach(slices: int, planes: int, tiles: int) -> Iterator[tuple[slice, slice]]:
@@ -175,7 +175,7 @@ class Group:
             cells = [cells.view(cells.shape[0], planes, -1, cells.shape[2]) for _, cells in part]
             gradient = self.own.uncut(cells[0].flatten(1, 2) if len(part) == 1 else torch.cat(cells, 2).flatten(1, 2))
             for place, (kernel, totals) in enumerate(zip(kernels, self._totals, strict=True)):
-                signal = self.own.transformed([fields[place] for fields, _ in part])
+                signal = self.own.transformed([fields[place] for fields, _ in part], into="signal")
                 kernel.add_gradients(totals, signal, gradient, planes)
 
 
@@ -215,10 +215,10 @@ class _Respond(torch.autograd.Function):
         ctx.group, ctx.widths, ctx.shape = group, widths, shape
         ctx.planes = shape[2] if len(shape) == 5 else 1
         ctx.save_for_backward(*fields)
-        total: Tensor | None = None
-        for kernel, signal in zip(group.every_kernel(), signals, strict=True):
-            total = kernel.add(total, signal, ctx.planes)
-        assert total is not None
+        size = (*signals[0].shape[:2], sum(widths))
+        total = group.own.scratch("product", size, signals[0])
+        for place, (kernel, signal) in enumerate(zip(group.every_kernel(), signals, strict=True)):
+            kernel.add(total, signal, ctx.planes, anew=not place)
         return tuple(group.own.back(total, shape, widths, bias))
 
     @staticmethod
