@@ -236,8 +236,16 @@ def compare(sides: list[Side], work: str, clock: Clock) -> dict[str, Any]:
     turns = max(SHORTEST, min(MOST, round(LONGEST / slowest)))
     for _ in range(turns):
         for side, _first in able:
-            times[side.name].append(clock.once(side.runs[work]))
+            if "left_out" in found[side.name]:
+                continue
+            try:
+                times[side.name].append(clock.once(side.runs[work]))
+            except torch.OutOfMemoryError:  # what the others hold counts too
+                found[side.name] = {"left_out": "memory"}
+                clock.free()
     for name, taken in times.items():
+        if "left_out" in found[name]:
+            continue
         found[name] |= {"seconds": statistics.median(taken), "spread": [min(taken), max(taken)], "turns": turns}
     return found
 

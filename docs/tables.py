@@ -230,6 +230,7 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "engines": benchmark_text.engines,
     "against_openstl": speed_text.against_openstl,
     "gpu_times": gpu_text.times,
+    "gpu_launched": gpu_text.launched,
     "gpu_launches": gpu_text.launches,
     "gpu_errors": gpu_text.errors,
     "gpu_machine": gpu_text.machine,

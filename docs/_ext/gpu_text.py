@@ -9,6 +9,8 @@ from typing import Any
 
 RECORD = Path(__file__).resolve().parents[1] / "records" / "gpu.json"
 OURS = "stkit graph"
+LAYER_STEPS = 4 * 19
+"""Of the networks that are measured."""
 NOTHING = "No GPU was measured yet."
 
 Record = Mapping[str, Any]
@@ -26,16 +28,19 @@ def times(_records: object, precision: str) -> Iterator[str]:
     if record is None:
         yield NOTHING
         return
+    rows = [row for row in record["rows"] if row["precision"] == precision]
+    if not rows:
+        yield "Not measured, for want of time on the card."
+        return
     yield (
         "| model | batch | forecast [ms]: OpenSTL | stkit | times faster | of the peak "
         "| training step [ms]: OpenSTL | stkit | times faster | of the peak | memory of a step [GB]: OpenSTL | stkit |"
     )
     yield "|---|" + "---:|" * 11
-    rows = [row for row in record["rows"] if row["precision"] == precision]
     for row in sorted(rows, key=lambda row: (list(record["operations"]).index(row["model"]), row["batch"])):
         cells = [f"`{row['model']}`", str(row["batch"])]
         if "failed" in row:
-            yield f"| {' | '.join(cells)} | failed: {row['failed'].partition('.')[0]} |" + " |" * 9
+            yield f"| {' | '.join(cells)} | {row['failed'].partition('.')[0]} |" + " |" * 9
             continue
         for work in ("forecast", "train"):
             cells += [*pair(row[work]), peak(record, row, work)]
@@ -47,17 +52,17 @@ def times(_records: object, precision: str) -> Iterator[str]:
         yield f"Not measured, for want of time: {', '.join(missing)}."
 
 
-def pair(found: Mapping[str, Any]) -> list[str]:
+def pair(found: Mapping[str, Any], ours: str = OURS) -> list[str]:
     """Milliseconds of both with the spread of the turns, and how many times faster ours is."""
     cells = []
-    for side in ("openstl", OURS):
+    for side in ("openstl", ours):
         told = found.get(side, {})
         if "seconds" not in told:
             cells.append("no memory")
             continue
         low, high = told["spread"]
         cells.append(f"{1000 * told['seconds']:.1f} ({1000 * low:.1f} to {1000 * high:.1f})")
-    both = [found.get(side, {}).get("seconds") for side in ("openstl", OURS)]
+    both = [found.get(side, {}).get("seconds") for side in ("openstl", ours)]
     return [*cells, "" if None in both else f"{both[0] / both[1]:.1f} ×"]
 
 
@@ -73,6 +78,32 @@ def peak(record: Record, row: Mapping[str, Any], work: str) -> str:
 def gigabytes(told: Mapping[str, Any]) -> str:
     """Memory of a step."""
     return "" if told.get("gigabytes") is None else f"{told['gigabytes']:.2f}"
+
+
+def launched(_records: object, precision: str) -> Iterator[str]:
+    """How long both take launch by launch, and how long a launch is."""
+    record = kept()
+    if record is None:
+        yield NOTHING
+        return
+    yield "| model | batch | forecast [ms]: OpenSTL | stkit | times faster | training step [ms]: OpenSTL | stkit | |"
+    yield "|---|" + "---:|" * 7
+    rows = [row for row in record["rows"] if row["precision"] == precision and "failed" not in row]
+    for row in sorted(rows, key=lambda row: (list(record["operations"]).index(row["model"]), row["batch"])):
+        cells = [cell for work in ("forecast", "train") for cell in pair(row[work], "stkit")]
+        yield f"| `{row['model']}` | {row['batch']} | {' | '.join(cells)} |"
+    alone = next(row for row in rows if row["batch"] == min(row["batch"] for row in rows))
+    counts = {
+        row["model"]: row["launches"]
+        for row in record["launches"]
+        if row["side"] == "openstl" and row["work"] == "forecast"
+    }
+    taken = alone["forecast"]["openstl"]["seconds"] / counts[alone["model"]] / LAYER_STEPS
+    yield ""
+    yield (
+        f"OpenSTL's forecast with `{alone['model']}` at batch {alone['batch']} takes {1e6 * taken:.0f} µs for each "
+        "kernel that it launches: the processor's time, not the card's."
+    )
 
 
 def launches(_records: object, _name: str) -> Iterator[str]:

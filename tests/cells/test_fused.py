@@ -79,6 +79,28 @@ def test_any_block(fed: list[list[str]], widths: list[int], bias: Any, seed: int
     torch.testing.assert_close({gate: ours[gate] for gate in theirs}, theirs, rtol=1e-12, atol=1e-12)
 
 
+@given(
+    slices=st.integers(1, 4),
+    kernel=st.tuples(st.integers(1, 4), st.sampled_from([1, 3]), st.sampled_from([1, 2, 3])),
+    bias=st.sampled_from(["none", "gate", "source"]),
+    seed=st.integers(0, 99),
+)
+def test_any_block_of_three_dimensions(slices: int, kernel: tuple[int, int, int], bias: Any, seed: int) -> None:
+    torch.manual_seed(seed)
+    sources = {"x": Source.of(2, "i g o"), "h": Source.of(3, "i g")}
+    block = GateBlock(2, sources, kernel=kernel, bias=bias, dtype=F64)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
+    inputs = {name: torch.randn(2, source.channels, slices, 4, 3, dtype=F64) for name, source in sources.items()}
+    theirs = block(**inputs)
+    use_engine(block, Fused())
+    ours = block(**inputs)
+    torch.testing.assert_close({gate: ours[gate] for gate in theirs}, theirs, rtol=1e-12, atol=1e-12)
+    weights = list(block.parameters())
+    slopes = [torch.autograd.grad(made["i"].square().sum(), weights, allow_unused=True) for made in (ours, theirs)]
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-10, atol=1e-10)
+
+
 def test_gates_that_lack_little_go_along() -> None:
     """PredRNN++: ``o`` does not see C, and ``g'`` and ``w3`` one source each; three convolutions are saved."""
     block = GateBlock(

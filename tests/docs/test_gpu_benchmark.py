@@ -49,7 +49,10 @@ def measured(gpu: ModuleType) -> dict[str, Any]:
         "about": {"card": "H100", "torch": "2", "cuda": "13", "cudnn": "9", "date": "2026-01-01"},
         "limits": gpu.limits(clock, True),
         "rows": [row, {**row, "batch": 4, "failed": "RuntimeError: no. More"}],
-        "launches": [{"model": "predrnn", "work": "train", "side": "openstl", "launches": 70.04}],
+        "launches": [
+            {"model": "predrnn", "work": "train", "side": "openstl", "launches": 70.04},
+            {"model": "predrnn", "work": "forecast", "side": "openstl", "launches": 30.0},
+        ],
         "operations": {"predrnn": {"forecast": 1e6, "train": 3e6}},
         "left_out": [["mim", "fp32", 64]],
         "check": [
@@ -70,16 +73,18 @@ def test_a_record_becomes_tables(gpu: ModuleType, tmp_path: Path, monkeypatch: p
     import gpu_text
 
     monkeypatch.setattr(gpu_text, "RECORD", tmp_path / "gpu.json")
-    for table in (gpu_text.times, gpu_text.launches, gpu_text.errors, gpu_text.machine):
+    for table in (gpu_text.times, gpu_text.launched, gpu_text.launches, gpu_text.errors, gpu_text.machine):
         assert list(table(None, "fp32")) == ["No GPU was measured yet."]
     gpu_text.RECORD.write_text(json.dumps(measured(gpu)))
     head, rule, row, failed, _, missing = gpu_text.times(None, "fp32")
     assert head.count("|") == rule.count("|") == row.count("|") == failed.count("|")
     assert row.startswith("| `predrnn` | 1 | ")
     assert " × | " in row
-    assert "failed: RuntimeError: no |" in failed
+    assert "| RuntimeError: no |" in failed
+    assert list(gpu_text.times(None, "tf32")) == ["Not measured, for want of time on the card."]
     assert missing == "Not measured, for want of time: `mim` at batch 64."
-    assert list(gpu_text.launches(None, ""))[-1] == "| `predrnn` |  |  | 70.0 |  |"
+    assert list(gpu_text.launches(None, ""))[-1] == "| `predrnn` | 30.0 |  | 70.0 |  |"
+    assert "µs for each kernel that it launches" in list(gpu_text.launched(None, "fp32"))[-1]
     assert list(gpu_text.errors(None, ""))[-1] == "| `predrnn` | bf16 |  |  | 1.2e-02 |  |  | 1.0e+00 |"
     assert "H100, torch 2, CUDA 13" in next(iter(gpu_text.machine(None, "")))
 

@@ -68,8 +68,22 @@ def strictly(name: str) -> None:
     close(graph(FRAMES[1]), two(FRAMES[1]))
 
 
+def unrolled(name: str, **values: Any) -> None:
+    """No break in the graph of the forward pass; what aot_eager adds is the same for all cells."""
+    torch.manual_seed(0)
+    forecaster = stkit.build(name, dtype=F64, **values)
+    frames = FRAMES[0][:, :3]
+    rollout = torch.compile(forecaster.rollout, backend="eager", fullgraph=True)
+    close(rollout(frames, 2).predictions, forecaster.rollout(frames, 2).predictions)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    highway = {"width": 3, "cell": {"name": "ghu", "kernel": 3}}
+    window = {"width": 1, "cell": {"name": "frame_window", "depth": 2}}
+    unrolled("predrnnpp", layers=[3, highway, 3], cell={"kernel": 3})
+    unrolled("mim", layers=[3, 3], cell={"kernel": 3}, transition={"kernel": 3}, engine="fused")
+    unrolled("e3d_lstm", layers=[window, 3], cell={"kernel": [2, 3, 3]}, engine="fused")
     for each in ("predrnn", "convlstm"):
         training(each)
         stream(each)
