@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ def kept() -> Record | None:
     return found
 
 
-def times(_records: object, precision: str) -> Iterator[str]:
-    """How long both take in one precision, and what share of the card's own speed that is."""
+def times(_records: object, name: str) -> Iterator[str]:
+    """How long both take in one precision at one work, and what share of the card's own speed that is.
+
+    ``name``: ``bf16,forecast``, ``tf32,train``, ...
+    """
+    precision, work = name.split(",")
     record = kept()
     if record is None:
         yield NOTHING
@@ -32,24 +36,26 @@ def times(_records: object, precision: str) -> Iterator[str]:
     if not rows:
         yield "Not measured, for want of time on the card."
         return
-    yield (
-        "| model | batch | forecast [ms]: OpenSTL | stkit | times faster | of the peak "
-        "| training step [ms]: OpenSTL | stkit | times faster | of the peak | memory of a step [GB]: OpenSTL | stkit |"
-    )
-    yield "|---|" + "---:|" * 11
-    for row in sorted(rows, key=lambda row: (list(record["operations"]).index(row["model"]), row["batch"])):
+    yield "| model | batch | OpenSTL [ms] | stkit [ms] | times faster | of the peak | GB, both |"
+    yield "|---|" + "---:|" * 6
+    for row in ordered(record, rows):
         cells = [f"`{row['model']}`", str(row["batch"])]
         if "failed" in row:
-            yield f"| {' | '.join(cells)} | {row['failed'].partition('.')[0]} |" + " |" * 9
+            yield f"| {' | '.join(cells)} | {row['failed'].partition('.')[0]} |" + " |" * 4
             continue
-        for work in ("forecast", "train"):
-            cells += [*pair(row[work]), peak(record, row, work)]
-        cells += [gigabytes(row["train"].get(side, {})) for side in ("openstl", OURS)]
+        cells += [*pair(row[work]), peak(record, row, work)]
+        cells.append(",&nbsp;".join(gigabytes(row[work].get(side, {})) for side in ("openstl", OURS)))
         yield f"| {' | '.join(cells)} |"
-    missing = [f"`{model}` at batch {batch}" for model, name, batch in record["left_out"] if name == precision]
+    missing = [f"`{model}` at batch {batch}" for model, kind, batch in record["left_out"] if kind == precision]
     if missing:
         yield ""
-        yield f"Not measured, for want of time: {', '.join(missing)}."
+        yield f"Not measured, for want of time on the card: {', '.join(missing)}."
+
+
+def ordered(record: Record, rows: Sequence[Any]) -> list[Any]:
+    """By model, then by batch."""
+    models = list(record["operations"])
+    return sorted(rows, key=lambda row: (models.index(row["model"]), row["batch"]))
 
 
 def pair(found: Mapping[str, Any], ours: str = OURS) -> list[str]:
@@ -61,9 +67,9 @@ def pair(found: Mapping[str, Any], ours: str = OURS) -> list[str]:
             cells.append("no memory")
             continue
         low, high = told["spread"]
-        cells.append(f"{1000 * told['seconds']:.1f} ({1000 * low:.1f} to {1000 * high:.1f})")
+        cells.append(f"{1000 * told['seconds']:.1f}&nbsp;({1000 * low:.1f}&#8288;–&#8288;{1000 * high:.1f})")
     both = [found.get(side, {}).get("seconds") for side in ("openstl", ours)]
-    return [*cells, "" if None in both else f"{both[0] / both[1]:.1f} ×"]
+    return [*cells, "" if None in both else f"{both[0] / both[1]:.1f}"]
 
 
 def peak(record: Record, row: Mapping[str, Any], work: str) -> str:
@@ -86,10 +92,11 @@ def launched(_records: object, precision: str) -> Iterator[str]:
     if record is None:
         yield NOTHING
         return
-    yield "| model | batch | forecast [ms]: OpenSTL | stkit | times faster | training step [ms]: OpenSTL | stkit | |"
+    sides = "OpenSTL | stkit | times faster |"
+    yield f"| model | batch | forecast [ms]: {sides} training step [ms]: {sides}"
     yield "|---|" + "---:|" * 7
     rows = [row for row in record["rows"] if row["precision"] == precision and "failed" not in row]
-    for row in sorted(rows, key=lambda row: (list(record["operations"]).index(row["model"]), row["batch"])):
+    for row in ordered(record, rows):
         cells = [cell for work in ("forecast", "train") for cell in pair(row[work], "stkit")]
         yield f"| `{row['model']}` | {row['batch']} | {' | '.join(cells)} |"
     alone = next(row for row in rows if row["batch"] == min(row["batch"] for row in rows))

@@ -74,15 +74,15 @@ def test_a_record_becomes_tables(gpu: ModuleType, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(gpu_text, "RECORD", tmp_path / "gpu.json")
     for table in (gpu_text.times, gpu_text.launched, gpu_text.launches, gpu_text.errors, gpu_text.machine):
-        assert list(table(None, "fp32")) == ["No GPU was measured yet."]
+        assert list(table(None, "fp32,train")) == ["No GPU was measured yet."]
     gpu_text.RECORD.write_text(json.dumps(measured(gpu)))
-    head, rule, row, failed, _, missing = gpu_text.times(None, "fp32")
+    head, rule, row, failed, _, missing = gpu_text.times(None, "fp32,forecast")
     assert head.count("|") == rule.count("|") == row.count("|") == failed.count("|")
     assert row.startswith("| `predrnn` | 1 | ")
-    assert " × | " in row
+    assert " % | " in row
     assert "| RuntimeError: no |" in failed
-    assert list(gpu_text.times(None, "tf32")) == ["Not measured, for want of time on the card."]
-    assert missing == "Not measured, for want of time: `mim` at batch 64."
+    assert list(gpu_text.times(None, "tf32,train")) == ["Not measured, for want of time on the card."]
+    assert missing == "Not measured, for want of time on the card: `mim` at batch 64."
     assert list(gpu_text.launches(None, ""))[-1] == "| `predrnn` | 30.0 |  | 70.0 |  |"
     assert "µs for each kernel that it launches" in list(gpu_text.launched(None, "fp32"))[-1]
     assert list(gpu_text.errors(None, ""))[-1] == "| `predrnn` | bf16 |  |  | 1.2e-02 |  |  | 1.0e+00 |"
