@@ -35,22 +35,24 @@ def measure(loaded: LoadedRecipe, seconds: float) -> Pace:
     from stkit.train.device import make_accelerator
     from stkit.train.setup import assemble
     from stkit.train.step import optimiser_step
+    from stkit.train.trainer import callbacks_told
     from stkit.train.validation import validate
 
     training = assemble(loaded, make_accelerator(loaded.recipe.train.precision))
-    start = time.monotonic()
-    optimiser_step(training)
-    taken: list[float] = []
-    while len(taken) < _FEWEST_STEPS or (time.monotonic() - start < seconds and len(taken) < _MOST_STEPS):
-        if training.step == loaded.recipe.train.steps:
-            break
-        before = time.monotonic()
+    with callbacks_told(training):
+        start = time.monotonic()
         optimiser_step(training)
-        taken.append(time.monotonic() - before)
-    step = statistics.median(taken) if taken else time.monotonic() - start
-    before = time.monotonic()
-    if len(training.data.validation):
-        validate(training)
+        taken: list[float] = []
+        while len(taken) < _FEWEST_STEPS or (time.monotonic() - start < seconds and len(taken) < _MOST_STEPS):
+            if training.step == loaded.recipe.train.steps:
+                break
+            before = time.monotonic()
+            optimiser_step(training)
+            taken.append(time.monotonic() - before)
+        step = statistics.median(taken) if taken else time.monotonic() - start
+        before = time.monotonic()
+        if len(training.data.validation):
+            validate(training)
     return Pace(step, time.monotonic() - before)
 
 

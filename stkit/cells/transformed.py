@@ -5,7 +5,7 @@ Axes: ``B`` batch, ``C`` channels, ``A`` places in a tile, ``N`` tiles, those of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,16 +46,6 @@ class Kernel:
         self._product(total, gradient, planes, anew=True, back=True)
         return total
 
-    def add_gradients(self, totals: list[Tensor], signal: Tensor, gradient: Tensor, planes: int) -> None:
-        """Add this kernel's gradient, a matrix a place and slice; an empty list is filled."""
-        known = bool(totals)
-        for place, (inside, outside) in enumerate(_reach(len(self._matrices), planes, signal.shape[1])):
-            left, right = signal[:, inside].transpose(1, 2), gradient[:, outside]
-            if known:
-                totals[place].baddbmm_(left, right)
-            else:
-                totals.append(torch.bmm(left, right))
-
     def _product(self, total: Tensor, operand: Tensor, planes: int, *, anew: bool, back: bool) -> None:
         if self._transposed is not back:
             self._matrices = [matrix.transpose(1, 2).contiguous() for matrix in self._matrices]
@@ -80,6 +70,17 @@ def _reach(slices: int, planes: int, tiles: int) -> Iterator[tuple[slice, slice]
         yield slice((first + shift) * each, (last + shift) * each), slice(first * each, last * each)
 
 
+def _add_gradients(slices: int, totals: list[Tensor], signal: Tensor, gradient: Tensor, planes: int) -> None:
+    """Add the gradient of a kernel of so many slices, a matrix a place and slice; an empty list is filled."""
+    known = bool(totals)
+    for place, (inside, outside) in enumerate(_reach(slices, planes, signal.shape[1])):
+        left, right = signal[:, inside].transpose(1, 2), gradient[:, outside]
+        if known:
+            totals[place].baddbmm_(left, right)
+        else:
+            totals.append(torch.bmm(left, right))
+
+
 def _whole_first(item: tuple[Tensor, tuple[slice, slice]]) -> bool:
     inside, outside = item[1]
     return inside != outside
@@ -91,8 +92,8 @@ class Group:
 
     gates: tuple[str, ...]
     own: Tiles
-    kernels: dict[str, list[Kernel]] = field(default_factory=dict)
-    """For each source a kernel for each of its tensors."""
+    parts: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    """For each source a kernel for each of its tensors, ``C_out C_in *r``."""
     bias: Tensor | None = None
     """``C_out``: the sources' own offsets."""
     norm: nn.Module | None = None
@@ -103,13 +104,23 @@ class Group:
     """Whether gradients wait for as few steps as it pays: nothing else is kept of a step either."""
 
     def __post_init__(self) -> None:
+        self._kernels: list[Kernel] | None = None
         self._waiting: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._totals: list[list[Tensor]] = []
         self._task = -1
 
-    def hang_on(self, parts: Mapping[str, Sequence[Tensor]], *, in_graph: bool) -> None:
-        """Transform the kernels, ``C_out C_in *r`` for each tensor of each source."""
-        self.kernels = {name: [Kernel(part.detach(), self.own) for part in found] for name, found in parts.items()}
+    def hang_on(self, parts: Mapping[str, Sequence[Tensor]], *, in_graph: bool, keep: bool) -> None:
+        """Take the kernels, ``C_out C_in *r`` for each tensor of each source.
+
+        Args:
+            parts: the kernels.
+            in_graph: whether a gradient is asked for.
+            keep: transform them now; otherwise they are transformed wherever they are used, for memory, and their
+                gradients are added up as those of the kernels themselves.
+        """
+        self.parts = {name: tuple(part.detach() for part in found) for name, found in parts.items()}
+        if keep:
+            self._kernels = list(self._transformed())
         if in_graph:
             self.link = _Link.apply(self, *(part for found in parts.values() for part in found))
 
@@ -123,15 +134,21 @@ class Group:
             signals: the same, transformed.
             width: channels of a gate.
         """
-        every = tuple(part.detach() for name in self.kernels for part in fields[name])
+        every = tuple(part.detach() for name in self.parts for part in fields[name])
         widths = [width] * len(self.gates) if self.norm is None else [width * len(self.gates)]
-        operands = [part for name in self.kernels for part in signals[name]]
+        operands = [part for name in self.parts for part in signals[name]]
         made: tuple[Tensor, ...] = _Respond.apply(self, every, widths, self.link, self.bias, *operands)
         return made
 
-    def every_kernel(self) -> list[Kernel]:
+    def every_kernel(self) -> Iterable[Kernel]:
         """As their tensors come."""
-        return [kernel for found in self.kernels.values() for kernel in found]
+        return self._transformed() if self._kernels is None else self._kernels
+
+    def _transformed(self) -> Iterator[Kernel]:
+        return (Kernel(part, self.own) for part in self._every_part())
+
+    def _every_part(self) -> list[Tensor]:
+        return [part for found in self.parts.values() for part in found]
 
     # The gradients of the kernels. A step leaves its fields and the gradients of its gates, for which the backward pass
     # has made room by then; several steps' are multiplied at a time.
@@ -154,7 +171,10 @@ class Group:
             return None
         self._sum_up()
         totals, self._totals, self._task = self._totals, [], -1
-        return [torch.stack([self.own.kernel_gradient(total) for total in found], dim=2) for found in totals] or None
+        return [found[0] if self._kernels is None else self._mapped_back(found) for found in totals] or None
+
+    def _mapped_back(self, found: list[Tensor]) -> Tensor:
+        return torch.stack([self.own.kernel_gradient(total) for total in found], dim=2)
 
     def _waiting_numbers(self) -> int:
         return sum(cells.numel() + sum(field.numel() for field in fields) for fields, cells in self._waiting)
@@ -165,8 +185,8 @@ class Group:
     def _sum_up(self) -> None:
         if not self._waiting:
             return
-        kernels = self.every_kernel()
-        self._totals = self._totals or [[] for _ in kernels]
+        parts = self._every_part()
+        self._totals = self._totals or [[] for _ in parts]
         shape = self._waiting[0][0][0].shape
         planes = shape[2] if len(shape) == 5 else 1
         together = max(1, -(-ROWS // self._waiting[0][1].shape[1]))
@@ -174,9 +194,15 @@ class Group:
             part, self._waiting = self._waiting[:together], self._waiting[together:]
             cells = [cells.view(cells.shape[0], planes, -1, cells.shape[2]) for _, cells in part]
             gradient = self.own.uncut(cells[0].flatten(1, 2) if len(part) == 1 else torch.cat(cells, 2).flatten(1, 2))
-            for place, (kernel, totals) in enumerate(zip(kernels, self._totals, strict=True)):
+            for place, (kernel, totals) in enumerate(zip(parts, self._totals, strict=True)):
                 signal = self.own.transformed([fields[place] for fields, _ in part], into="signal")
-                kernel.add_gradients(totals, signal, gradient, planes)
+                slices = kernel.shape[2] if kernel.ndim == 5 else 1
+                if self._kernels is not None:
+                    _add_gradients(slices, totals, signal, gradient, planes)
+                    continue
+                added: list[Tensor] = []
+                _add_gradients(slices, added, signal, gradient, planes)
+                totals[:] = [self._mapped_back(added) if not totals else totals[0].add_(self._mapped_back(added))]
 
 
 class _Link(torch.autograd.Function):

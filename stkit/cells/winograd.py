@@ -159,8 +159,8 @@ class Winograd(Engine):
         known = kept.get(block)
         if known is not None and known[0] == key:
             return known[1]
-        made = _groups(block, widths, own, in_graph=in_graph)
-        if self._keep_weights and (self._inside or not in_graph):
+        made = _groups(block, widths, own, in_graph=in_graph, keep=self._keep_weights)
+        if self._inside if in_graph else self._keep_weights:
             kept[block] = (key, made)
         return made
 
@@ -181,7 +181,9 @@ def _tiles_of(block: GateBlock) -> Tiles:
     return tiles(OUTPUT, next(iter(block.kernels.values())).shape[-1])
 
 
-def _groups(block: GateBlock, widths: Mapping[str, tuple[int, ...]], own: Tiles, *, in_graph: bool) -> list[Group]:
+def _groups(
+    block: GateBlock, widths: Mapping[str, tuple[int, ...]], own: Tiles, *, in_graph: bool, keep: bool
+) -> list[Group]:
     """Without norms gates with the same sources go together; a norm needs the whole response of its source alone."""
     found: list[tuple[tuple[str, ...], tuple[str, ...], nn.Module | None]]
     if all(isinstance(norm, nn.Identity) for norm in block.norms.values()):
@@ -202,7 +204,7 @@ def _groups(block: GateBlock, widths: Mapping[str, tuple[int, ...]], own: Tiles,
             if bias is not None:
                 own_bias = _of_gates(block, name, gates, bias)
                 group.bias = own_bias if group.bias is None else group.bias + own_bias
-        group.hang_on(parts, in_graph=in_graph)
+        group.hang_on(parts, in_graph=in_graph, keep=keep)
         made.append(group)
     return made
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from stkit.cells.attend import KeyMask, masked_keys
 from stkit.cells.base import Cell, Tensors
 from stkit.cells.gates import sequence
-from stkit.stacks import recompute
 from stkit.stacks.nonstationary import AsItIs, NonStationary, chosen
 from stkit.stacks.patch import Patches
+from stkit.stacks.recompute import Level, recomputing
+from stkit.stacks.recompute import step as recomputed_step
 from stkit.stacks.rollout import Aux, Rollout, RolloutState, detached
 
 Frame = Float[Tensor, "B _ H W"]
@@ -185,15 +186,51 @@ class Forecaster(nn.Module):
         with sequence(self), masked_keys(self.network, state.keys):
             return self._free(state, horizon, known, base)
 
+    def go_on(
+        self, state: StreamState, steps: int, *, known: AnyFrames | None = None, base: AnyFrames | None = None
+    ) -> tuple[Frames, StreamState]:
+        """Run on from a stream's forecast, a few frames at a time: what is held does not grow with the horizon.
+
+        The forecast that the stream stands before and those of :meth:`go_on`, one call after the other, are the frames
+        of :meth:`ahead`.
+
+        Args:
+            state: where the stream stands.
+            steps: frames to forecast after the stream's own forecast.
+            known: ``B steps K H W``, the known inputs of these frames; None: the last ones are held.
+            base: ``B steps C H W``, the forecasts from which the model forecasts the departure.
+
+        Returns:
+            The frames, ``B steps C H W``, and the stream's state before the last of them.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+        """
+        batch, _, height, width = state.forecast.shape
+        if steps < 1:
+            raise ValueError(f"a stream goes on for at least 1 frame, received {steps}")
+        _check("known inputs", known, (batch, steps, self.known_channels, height, width))
+        self._check_base(base, (batch, steps, self.state_channels, height, width))
+        forecasts = []
+        with sequence(self), masked_keys(self.network, state.keys):
+            for at in range(steps):
+                state = self._next(state, _at(known, at), _at(base, at))._replace(keys=state.keys)
+                forecasts.append(state.forecast)
+        return torch.stack(forecasts, dim=1), state
+
     def _free(self, stream: StreamState, horizon: int, known: Tensor | None, base: Tensor | None) -> Tensor:
         """Run on from a stream's forecast, which is the first of the frames."""
         forecasts = [stream.forecast]
         for lead in range(1, horizon):
-            x, memory = self._forecast_as_input(stream)
-            rollout, _ = self.network.feed(x, stream.rollout)
-            stream = self._forecast(rollout, memory, stream.next_known, _at(known, lead), _at(base, lead))
+            stream = self._next(stream, _at(known, lead), _at(base, lead))
             forecasts.append(stream.forecast)
         return torch.stack(forecasts, dim=1)
+
+    def _next(self, stream: StreamState, known: Tensor | None, base: Tensor | None) -> StreamState:
+        """Feed a stream its own forecast."""
+        x, memory = self._forecast_as_input(stream)
+        rollout, _ = self.network.feed(x, stream.rollout)
+        return self._forecast(rollout, memory, stream.next_known, known, base)
 
     def warm(
         self,
@@ -282,7 +319,7 @@ class Forecaster(nn.Module):
         tokens: Bool[Tensor, "_ _"] | None = None,
         valid: AnyValid | None = None,
         truncate: int | None = None,
-        anew: recompute.Level = "none",
+        recompute: Level = "none",
     ) -> RolloutOut:
         """Forecasts for training, where the whole sequence is at hand.
 
@@ -298,7 +335,7 @@ class Forecaster(nn.Module):
                 counts where frames are shown.
             truncate: time steps after which the gradient stops on its way back through states and forecasts; None: it
                 goes back to the first frame.
-            anew: what the backward pass computes a second time, to keep less for it; the numbers are the same.
+            recompute: what the backward pass computes a second time, to keep less for it; the numbers are the same.
 
         Raises:
             ValueError: if a shape does not fit, tokens are given to a rollout that cannot use them, or there is a base
@@ -317,7 +354,7 @@ class Forecaster(nn.Module):
         keys = self._keys(frames[:, :context_steps], None if valid is None else valid[:, :context_steps])
         if truncate is not None and truncate < 1:
             raise ValueError(f"the gradient goes back at least 1 step, received {truncate}")
-        with sequence(self), masked_keys(self.network, keys), recompute.recomputing(anew, self.network, keys):
+        with sequence(self), masked_keys(self.network, keys), recomputing(recompute, self.network, keys):
             return self._unroll(self._fed(frames), context_steps, known, base, tokens, self._fed(valid), truncate)
 
     def _unroll(
@@ -347,7 +384,7 @@ class Forecaster(nn.Module):
             at = _Seen(
                 frames[:, t], _at(valid, t), shown, _at(known, t), _at(known, t + 1), _at(base, t), t < context_steps
             )
-            forecast, state, memory, taken = recompute.step(self._advance, at, forecast, state, memory, t + 1 >= first)
+            forecast, state, memory, taken = recomputed_step(self._advance, at, forecast, state, memory, t + 1 >= first)
             aux.extend(taken)
             if forecast is not None:
                 predictions.append(forecast)

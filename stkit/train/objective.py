@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stkit.stacks.forecaster import Forecaster
+from stkit.stacks.recompute import Level
 from stkit.train.losses import Aux, Loss, Terms
 
 Batch = Mapping[str, Tensor]
@@ -25,14 +26,26 @@ class Objective(nn.Module):
         forecaster: the model.
         loss: scores every frame that the model's rollout predicts.
         context_steps: frames that the model is given when it forecasts.
+        recompute: what the backward pass computes a second time.
+        truncate_steps: time steps after which the gradient stops on its way back; None: it does not.
     """
 
-    def __init__(self, forecaster: Forecaster, loss: Loss, context_steps: int) -> None:
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        loss: Loss,
+        context_steps: int,
+        *,
+        recompute: Level = "none",
+        truncate_steps: int | None = None,
+    ) -> None:
         super().__init__()
         self.forecaster = forecaster
         self.loss = loss
         self.context_steps = context_steps
         forecaster.hand_out_increments(wanted=loss.reads_increments)
+        self.recompute = recompute
+        self.truncate_steps = truncate_steps
 
     @property
     def first_target(self) -> int:
@@ -52,6 +65,8 @@ class Objective(nn.Module):
             base=batch.get("base"),
             tokens=tokens,
             valid=batch["valid"],
+            truncate=self.truncate_steps,
+            recompute=self.recompute,
         )
         return _terms(self.loss, out.predictions, batch, out.first, out.aux)
 

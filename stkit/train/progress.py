@@ -72,14 +72,21 @@ class ProgressDisplay:
         if self._live is not None:
             self._live.update(self._task, completed=step, loss=f"{loss:.4g}", rate=f"{self.rate(step):.3g}")
 
-    def logged(self, step: int, loss: float, learning_rate: float) -> None:
-        """A line for the log; on a terminal the bar shows the same, so the line goes to the log file only."""
+    def logged(self, step: int, loss: float, learning_rate: float, waiting: float) -> None:
+        """A line for the log; on a terminal the bar shows the same, so the line goes to the log file only.
+
+        Args:
+            step: steps that are done.
+            loss: lately.
+            learning_rate: of the step.
+            waiting: share of the time in steps that was spent waiting for batches.
+        """
         if self._shown:
             rate = self.rate(step)
             left = (self._total - step) / rate if rate else float("nan")
             self._note(
                 f"step {step}/{self._total}  loss {loss:.5g}  lr {learning_rate:.3g}  "
-                f"{rate:.3g} steps/s  {duration(left)} left"
+                f"{rate:.3g} steps/s  {waiting:.1%} waiting for data  {duration(left)} left"
             )
 
     def validated(self, step: int, loss: float, best: bool) -> None:

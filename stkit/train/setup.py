@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from stkit.plugin.manager import plugins
 from stkit.train import checkpoint as checkpoints
 from stkit.train.batches import Batches
 from stkit.train.callbacks import Callback
+from stkit.train.device import on_main
 from stkit.train.ema import AveragedWeights, build_ema
 from stkit.train.graph import GraphedPasses, launched, obstacle
 from stkit.train.losses import Loss, LossSite
+from stkit.train.memory import choose_level, optimiser_share, training_bytes
 from stkit.train.objective import Objective
 from stkit.train.optimiser import build_optimiser, parameter_names
 from stkit.train.stopping import Best
@@ -26,10 +28,40 @@ from stkit.train.tree import flatten, unflatten
 
 if TYPE_CHECKING:
     from stkit.data.prepare import PreparedData
+    from stkit.data.stream import TrainStream
     from stkit.recipe import LoadedRecipe
     from stkit.recipe.model import Recipe
     from stkit.run.directory import RunDirectory
     from stkit.stacks.forecaster import Forecaster
+    from stkit.stacks.recompute import Level
+    from stkit.train.step import Unread
+
+
+class TrainingData(Protocol):
+    """What a training is put together from: :class:`stkit.data.prepare.PreparedData`, or what stands for it."""
+
+    @property
+    def forecast_channels(self) -> int:
+        """Channels that are forecast."""
+
+    @property
+    def state_channels(self) -> int:
+        """Channels that are given and fed back."""
+
+    @property
+    def known_channels(self) -> int:
+        """Channels that are known for the future, too."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width."""
+
+    @property
+    def pipeline(self) -> Any:
+        """Its ``variables``, one for each channel that is forecast."""
+
+    def stream(self, seed: int, global_batch: int, rank: int = 0, world: int = 1) -> Any:
+        """One process's share of each batch."""
 
 
 @dataclass
@@ -52,6 +84,8 @@ class Training:
     """What computes the convolutions, for ``run.json``."""
     passes: GraphedPasses
     """Forward and backward of a part of a batch."""
+    memory: dict[str, Any]
+    """What the backward pass computes again, and why, for ``run.json``."""
     run: RunDirectory = field(init=False)
     """Set once it is there: what is wrong with a recipe or its data is told before anything is written."""
     step: int = 0
@@ -61,6 +95,10 @@ class Training:
     """Sum of the losses since the last line of the log."""
     loss_steps: int = 0
     """Steps in ``loss_sum``."""
+    unread: list[Unread] = field(default_factory=list)
+    """What steps gave that nobody has read yet."""
+    step_seconds: float = 0.0
+    """Time that this process has spent in steps."""
 
     @property
     def recipe(self) -> Recipe:
@@ -163,12 +201,18 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator, data: PreparedData 
     """
     from stkit.data.prepare import prepare
     from stkit.evaluate.checks import check_evaluation
+
+    data = prepare(loaded.recipe.data, loaded.recipe.seed) if data is None else data
+    check_evaluation(loaded.recipe.evaluate, data)
+    return put_together(loaded, accelerator, data)
+
+
+def put_together(loaded: LoadedRecipe, accelerator: Accelerator, data: TrainingData) -> Training:
+    """:func:`assemble` from data that are there; nothing of them is looked at but what :class:`TrainingData` names."""
     from stkit.stacks.build import build_forecaster
 
     recipe = loaded.recipe
     rank, world = accelerator.process_index, accelerator.num_processes
-    data = prepare(recipe.data, recipe.seed) if data is None else data
-    check_evaluation(recipe.evaluate, data)
     stream = data.stream(recipe.seed, recipe.train.batch_size, rank, world)
     share = recipe.train.batch_size // world
     seed_everything(recipe.seed)
@@ -182,16 +226,17 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator, data: PreparedData 
     widths = tuple(layer.width for layer in recipe.model.layers)
     site = LossSite(data.forecast_channels, widths, data.pipeline.variables)
     loss: Loss = build_component("losses", recipe.train.loss, site)
-    objective = Objective(forecaster, loss, recipe.data.input_steps)
+    objective = Objective(forecaster, loss, recipe.data.input_steps, truncate_steps=recipe.train.truncate_steps)
     objective.to(accelerator.device)
     engine = _engine(recipe, forecaster, data.grid, share, accelerator.device)
     ema = build_ema(recipe.train.ema_decay, objective.forecaster)
     optimiser = build_optimiser(recipe.train.optimiser, objective)
+    memory = _memory(recipe, objective, stream, ema, accelerator)
     prepared_objective, prepared_optimiser = accelerator.prepare(objective, optimiser)
     return Training(
         loaded=loaded,
         accelerator=accelerator,
-        data=data,
+        data=cast("PreparedData", data),
         batches=Batches(stream, -(-recipe.train.steps // passes(recipe)), recipe.train.workers),
         share=slice(rank * share, (rank + 1) * share),
         objective=objective,
@@ -200,18 +245,26 @@ def assemble(loaded: LoadedRecipe, accelerator: Accelerator, data: PreparedData 
         ema=ema,
         callbacks=tuple(build_component("callbacks", config) for config in recipe.train.callbacks),
         engine=engine,
-        passes=_passes(recipe, accelerator, prepared_objective, loss),
+        passes=_passes(recipe, accelerator, prepared_objective, loss, objective.recompute),
+        memory=memory,
     )
 
 
-def _passes(recipe: Recipe, accelerator: Accelerator, objective: torch.nn.Module, loss: Loss) -> GraphedPasses:
+def _passes(
+    recipe: Recipe, accelerator: Accelerator, objective: torch.nn.Module, loss: Loss, recompute: Level
+) -> GraphedPasses:
     """Forward and backward, by graphs where the recipe and the device allow it.
 
     Raises:
         UsageError: the recipe insists on graphs that cannot be here.
     """
     names = list(loss.counts(torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool)))
-    reason = obstacle(device=accelerator.device, processes=accelerator.num_processes, precision=recipe.train.precision)
+    reason = obstacle(
+        device=accelerator.device,
+        processes=accelerator.num_processes,
+        precision=recipe.train.precision,
+        recompute=recompute,
+    )
     return GraphedPasses(launched(accelerator, objective, names), objective, recipe.train.graph, reason)
 
 
@@ -240,6 +293,39 @@ def _engine(
         )
     except ValueError as error:
         raise UsageError(f"model.engine: {error}") from error
+
+
+def _memory(
+    recipe: Recipe, objective: Objective, stream: TrainStream, ema: AveragedWeights | None, accelerator: Accelerator
+) -> dict[str, Any]:
+    """Set what the backward pass computes again; what is said of it in the run record.
+
+    Raises:
+        UsageError: the limit is below what training needs.
+    """
+    train = recipe.train
+
+    def needs(level: Level) -> int:
+        share = train.batch_size // accelerator.num_processes
+        part = -(-share // train.accumulate)
+        batch = {
+            name: value[:part] for name, value in on_device(stream.batch(0), accelerator.device, objective.loss).items()
+        }
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in objective.parameters())
+        averaged = 0 if ema is None else sum(value.numel() * value.element_size() for value in ema.module.parameters())
+        state = optimiser_share(lambda module: build_optimiser(train.optimiser, module))
+        with accelerator.autocast():
+            return training_bytes(
+                objective,
+                batch,
+                sampled=train.sampling.name != "none",
+                level=level,
+                besides=averaged + round(state * weights),
+                world=accelerator.num_processes,
+            )
+
+    objective.recompute, told = on_main(accelerator, lambda: choose_level(recipe, needs))
+    return told
 
 
 def passes(recipe: Recipe) -> int:

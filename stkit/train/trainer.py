@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stkit.errors import CheckpointError
@@ -14,11 +18,12 @@ from stkit.train.callbacks import CallbackContext
 from stkit.train.device import make_accelerator, on_main
 from stkit.train.progress import ProgressDisplay
 from stkit.train.setup import Training, assemble
-from stkit.train.step import StepResult, optimiser_step
+from stkit.train.step import StepResult, optimiser_step, read_results
 from stkit.train.stopping import Interrupt, interruptible
 from stkit.train.validation import validate
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
     from stkit.recipe import LoadedRecipe
@@ -77,22 +82,27 @@ def fit(training: Training, run: RunDirectory, *, resume: bool = False) -> Train
         for callback in training.callbacks:
             callback.on_start(context)
         while training.step < config.steps and not training.best.exhausted(config.early_stopping):
-            result = optimiser_step(training, interrupted=interrupt.signal is not None)
+            asked = interrupt.signal is not None
+            result = optimiser_step(training, interrupted=asked, read=asked or reads_next(training))
             context.step = training.step
             for callback in training.callbacks:
                 callback.on_step(context)
-            note_loss(training, result, display)
+            if result is not None:
+                note_loss(training, result, display)
             final = training.step == config.steps
             improved = validated(training, display, context) if final or due(training, "evaluate") else False
             reason = reason_to_stop(training, result, interrupt, context)
             if improved or final or reason or due(training, "checkpoint"):
+                read_results(training)  # a checkpoint has no step whose loss was not looked at
                 save(training, best=improved)
             if reason:
                 break
+        training.batches.rest()
         for callback in training.callbacks:
             callback.on_end(context)
     if main:
-        run.update_record(graph=training.passes.told)
+        waited = training.batches.waited_seconds / max(training.step_seconds, 1e-9)
+        run.update_record(graph=training.passes.told, waiting_share=round(waited, 4))
     return TrainResult(
         outcome="stopped" if reason is _INTERRUPTED else "finished",
         step=training.step,
@@ -102,18 +112,37 @@ def fit(training: Training, run: RunDirectory, *, resume: bool = False) -> Train
     )
 
 
-def due(training: Training, what: Literal["evaluate", "checkpoint", "log"]) -> bool:
-    """Whether ``<what>_every_steps`` have passed."""
+What = Literal["evaluate", "checkpoint", "log"]
+
+
+def due(training: Training, what: What, *, ahead: int = 0) -> bool:
+    """Whether ``<what>_every_steps`` have passed, or will have in ``ahead`` steps."""
     every: int = getattr(training.recipe.train, f"{what}_every_steps")
-    return training.step % every == 0
+    return (training.step + ahead) % every == 0
+
+
+def reads_next(training: Training) -> bool:
+    """Whether the next step's result is looked at when it is made.
+
+    On a CPU it is there already. A GPU works behind the program that commands it, which would have to wait: there
+    results are read where something is due that needs them.
+    """
+    if not _works_behind(training.accelerator.device) or training.step + 1 == training.recipe.train.steps:
+        return True
+    kinds: tuple[What, ...] = ("evaluate", "checkpoint", "log")
+    return any(due(training, what, ahead=1) for what in kinds)
+
+
+def _works_behind(device: torch.device) -> bool:
+    return device.type != "cpu"
 
 
 def reason_to_stop(
-    training: Training, result: StepResult, interrupt: Interrupt, context: CallbackContext
+    training: Training, result: StepResult | None, interrupt: Interrupt, context: CallbackContext
 ) -> str | None:
     """Why training ends here; None where it goes on. Every process comes to the same answer."""
     alone = training.accelerator.num_processes == 1
-    if result.interrupted or (alone and interrupt.signal is not None):
+    if (result is not None and result.interrupted) or (alone and interrupt.signal is not None):
         return _INTERRUPTED
     if training.best.exhausted(training.recipe.train.early_stopping):
         return early_stop(training)
@@ -127,13 +156,12 @@ def early_stop(training: Training) -> str:
 
 def note_loss(training: Training, result: StepResult, display: ProgressDisplay) -> None:
     """Show the step, and write a line of metrics where one is due: the mean loss since the last one."""
-    training.loss_sum += result.loss
-    training.loss_steps += 1
     display.advance(training.step, training.loss_sum / training.loss_steps)
     if not (due(training, "log") or training.step == training.recipe.train.steps):
         return
     loss = training.loss_sum / training.loss_steps
     training.loss_sum, training.loss_steps = 0.0, 0
+    waiting = training.batches.waited_seconds / max(training.step_seconds, 1e-9)
     if training.accelerator.is_main_process:
         training.run.append_metrics(
             step=training.step,
@@ -144,8 +172,9 @@ def note_loss(training: Training, result: StepResult, display: ProgressDisplay) 
             grad_norm=result.gradient_norm,
             seconds=round(display.seconds, 3),
             steps_per_second=round(display.rate(training.step), 4),
+            waiting_share=round(waiting, 4),
         )
-    display.logged(training.step, loss, result.learning_rate)
+    display.logged(training.step, loss, result.learning_rate, waiting)
 
 
 def validated(training: Training, display: ProgressDisplay, context: CallbackContext) -> bool:
@@ -215,11 +244,25 @@ def describe_training(training: Training) -> None:
         device=describe(training.accelerator),
         world_size=training.accelerator.num_processes,
         engine=training.engine,
+        memory=training.memory,
         precision=training.recipe.train.precision,
         parameters=sum(parameter.numel() for parameter in training.objective.forecaster.parameters()),
         split=training.data.split_summary,
         windows_hash=training.data.windows_hash,
     )
+
+
+@contextmanager
+def callbacks_told(training: Training) -> Iterator[None]:
+    """For steps that are taken to measure them: the callbacks are told of a start, in a folder that is thrown away."""
+    from stkit.run.directory import RunDirectory
+
+    with tempfile.TemporaryDirectory(prefix="stkit-") as folder:
+        training.run = RunDirectory(Path(folder))
+        for callback in training.callbacks:
+            callback.on_start(callback_context(training))
+        yield
+        training.batches.rest()
 
 
 def callback_context(training: Training) -> CallbackContext:

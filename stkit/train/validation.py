@@ -18,6 +18,7 @@ def validate(training: Training) -> dict[str, float]:
     Each process takes every ``world``-th window, none twice, and sums are added up, so that the result does not depend
     on the number of processes (but for rounding).
     """
+    training.batches.rest()
     accelerator, recipe = training.accelerator, training.recipe
     windows = training.data.validation
     mine = range(accelerator.process_index, len(windows), accelerator.num_processes)

@@ -74,7 +74,7 @@ def test_numbers_and_gradients_are_those_of_keeping_everything(kind: str, engine
     given_ = {"valid": valid, "tokens": tokens}
     plain, expected = gradients(forecaster, frames, **given_)
     for level in ANEW:
-        out, found = gradients(forecaster, frames, anew=level, **given_)
+        out, found = gradients(forecaster, frames, recompute=level, **given_)
         assert torch.equal(out.predictions, plain.predictions)
         same(found, expected)
 
@@ -134,7 +134,7 @@ def test_random_numbers_are_drawn_as_before(level: Any) -> None:
     plain, expected = gradients(forecaster, frames)
     after = torch.rand(3)
     torch.manual_seed(4)
-    out, found = gradients(forecaster, frames, anew=level)
+    out, found = gradients(forecaster, frames, recompute=level)
     assert torch.equal(torch.rand(3), after)
     assert torch.equal(out.predictions, plain.predictions)
     same(found, expected)
@@ -156,7 +156,7 @@ def test_an_observer_sees_each_step_once(level: Any) -> None:
     for chosen in ("none", level):
         seen[chosen] = Steps()
         with observe.watch(seen[chosen]):
-            gradients(built("predrnn"), tensor(2, 1, 4, 1, 4, 4, dtype=F64), anew=chosen)
+            gradients(built("predrnn"), tensor(2, 1, 4, 1, 4, 4, dtype=F64), recompute=chosen)
     assert seen["none"].steps == seen[level].steps == 3
     assert seen["none"].gates == seen[level].gates > 0
 
@@ -166,7 +166,7 @@ def test_nothing_is_left_of_a_sequence(level: Any) -> None:
     forecaster = built("predrnn", engine="winograd")
     (engine,) = {part.engine for part in forecaster.modules() if isinstance(part, GateBlock)}
     assert isinstance(engine, Winograd)
-    out = forecaster.rollout(tensor(2, 2, 6, 1, 8, 8, dtype=F64), 2, anew=level)
+    out = forecaster.rollout(tensor(2, 2, 6, 1, 8, 8, dtype=F64), 2, recompute=level)
     out.predictions.square().mean().backward()
     assert not engine._own
     assert not len(engine._signals)
@@ -184,10 +184,10 @@ def test_kernels_are_mapped_once_a_sequence_unless_even_they_are_not_kept(monkey
     counts = {}
     for level in LEVELS:
         mapped.clear()
-        gradients(built("predrnn", engine="winograd"), tensor(2, 1, 5, 1, 4, 4, dtype=F64), anew=level)
+        gradients(built("predrnn", engine="winograd"), tensor(2, 1, 5, 1, 4, 4, dtype=F64), recompute=level)
         counts[level] = len(mapped)
     assert counts["none"] == counts["layer"] == counts["step"]
-    assert counts["everything"] == 2 * 4 * counts["none"]  # forward and again, at each of four steps
+    assert counts["everything"] == 3 * 4 * counts["none"]  # forward, again, and for the gradient, at each of four steps
 
 
 def test_nothing_is_computed_again_without_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_nothing_is_computed_again_without_a_gradient(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(recompute, "checkpoint", refused)
     with torch.no_grad():
-        built("predrnn").rollout(tensor(2, 1, 4, 1, 4, 4, dtype=F64), 2, anew="step")
+        built("predrnn").rollout(tensor(2, 1, 4, 1, 4, 4, dtype=F64), 2, recompute="step")
 
 
 @given(
@@ -216,7 +216,7 @@ def test_a_truncated_gradient_is_that_of_its_definition(
     """For ``h_t = w h_(t-1) + x_t`` with forecasts fed back: the derivative by hand, set to zero where it is cut."""
     frames = tensor(seed, 1, steps, 1, 1, 1, dtype=F64)
     forecaster = of_cells(Scalar(weight))
-    out = forecaster.rollout(frames, context, truncate=truncate, anew=level)
+    out = forecaster.rollout(frames, context, truncate=truncate, recompute=level)
     out.predictions.square().sum().backward()
 
     values = frames.flatten().numpy()

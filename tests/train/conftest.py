@@ -102,7 +102,7 @@ def site(tmp_path, monkeypatch):
     site.clean_up()
 
 
-TIMING = {"seconds", "steps_per_second", "validation_seconds"}
+TIMING = {"seconds", "steps_per_second", "validation_seconds", "waiting_share"}
 
 
 def metrics(path):

@@ -99,8 +99,13 @@ def test_two_processes_are_one(file, alone, environment, tmp_path):
 
 
 def test_torchrun(file, alone, environment, tmp_path):
-    call([*TORCHRUN, "recipe", str(file()), "--out", "run", "--no-eval"], environment, tmp_path)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["world_size"] == 2
+    """Under a limit of memory and with layers computed again: the numbers are those without."""
+    path = str(file({"train.memory_limit_gb": 1, "train.recompute": "layer"}))
+    call([*TORCHRUN, "recipe", path, "--out", "run", "--no-eval"], environment, tmp_path)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["world_size"] == 2
+    assert record["memory"]["recompute"] == "layer"
+    assert 0 < record["memory"]["estimated_gb"] < 1
     assert_same_run(tmp_path / "run", alone())
 
 

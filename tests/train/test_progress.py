@@ -11,7 +11,7 @@ def show(console, shown=True):
     with ProgressDisplay(2, 8, shown=shown, console=console) as display:
         for step in range(3, 9):
             display.advance(step, 1 / step)
-        display.logged(8, 0.125, 1e-3)
+        display.logged(8, 0.125, 1e-3, 0.013)
         display.validated(8, 0.5, best=True)
     return display
 

@@ -85,6 +85,9 @@ FIELDS = {
     "evaluate_every_steps": {"train.evaluate_every_steps": 2},
     "checkpoint_every_steps": {"train.checkpoint_every_steps": 2},
     "log_every_steps": {"train.log_every_steps": 2},
+    "truncate_steps": {"train.truncate_steps": 2},
+    "recompute": {"train.recompute": "step"},
+    "memory_limit_gb": {"train.memory_limit_gb": 1.0},
     "workers": {"train.workers": 1},
     "callbacks": {"train.callbacks": ["diary"]},
 }
@@ -119,8 +122,9 @@ def fingerprint(loaded, path, monkeypatch):
         execute(loaded, out=path, evaluate=False)
     found = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
     weights = {name: tensor.double().sum().item() for name, tensor in tensors(path).items()}
-    graph = json.loads((path / "run.json").read_text())["graph"]
-    return {"metrics": metrics(path), "weights": weights, "files": found, "workers": workers, "graph": graph}
+    record = json.loads((path / "run.json").read_text())
+    told = {name: record[name] for name in ("graph", "memory")}
+    return {"metrics": metrics(path), "weights": weights, "files": found, "workers": workers, **told}
 
 
 def test_every_field_is_in_the_list():
@@ -143,6 +147,8 @@ def test_changing_a_field_changes_something(recipe, tmp_path, monkeypatch, site,
     expected = {
         "workers": {"workers"},  # the same numbers, by other processes
         "graph": {"graph"},  # the same numbers; without a GPU there is none anyway, and the record says why
+        "recompute": {"memory"},  # the same numbers, in less memory
+        "memory_limit_gb": {"memory"},
         "callbacks": {"files"},
         "checkpoint_every_steps": {"files"},
         "log_every_steps": {"metrics"},

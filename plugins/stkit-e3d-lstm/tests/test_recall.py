@@ -174,3 +174,30 @@ def test_the_matrix_of_scores_is_never_held(form: dict[str, Any]) -> None:
             state = recall.commit(kept, state)
         kept.square().sum().backward()
     assert largest.elements < (side * side) * (tau * side * side) / 20
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("options", [{}, {"pool": 2}, {"region": 4}])
+def test_memory_is_linear_in_the_cells_and_in_the_memories(options: dict[str, int], masked: bool) -> None:
+    """Of a step and its gradient: four times the cells take four times as much, not sixteen; no matrix of scores."""
+    from stkit.train.held import watch
+
+    def peak(side: int, tau: int) -> int:
+        recall = Recall(8, tau=tau, **options)
+        if masked:
+            valid = torch.ones(side, side, dtype=torch.bool)
+            valid[:2] = False
+            mask_keys(recall, valid)
+        state = recall.initial_state(1, side, side)
+        state["taken"] += tau
+        gate, c = (torch.rand(1, 8, side, side, requires_grad=True) for _ in range(2))
+        with watch(torch.device("cpu")) as held:
+            kept, _, _ = recall(gate, c, None, state, {})
+            kept.square().sum().backward()
+        return held.most
+
+    small, large, longer = peak(16, 4), peak(32, 4), peak(16, 8)
+    assert large <= 4.6 * small
+    assert longer <= 2.3 * small
+    whole_matrix = 4 * (32 * 32) * (4 * 32 * 32)
+    assert large < whole_matrix / 8

@@ -105,14 +105,28 @@ class TrainConfig(Config):
     """Validation, and keeping the best weights."""
     checkpoint_every_steps: int = Field(500, ge=1)
     log_every_steps: int = Field(10, ge=1)
+    truncate_steps: int | None = Field(None, ge=1)
+    """Time steps after which the gradient stops on its way back through states and forecasts; null: it goes back to the
+    first frame."""
+    recompute: Literal["none", "layer", "step", "everything"] | None = None
+    """What the backward pass computes a second time, to keep less for it: nothing, each layer's step, each time step,
+    or each layer's step and what an engine makes of the weights. Null: what ``memory_limit_gb`` asks for."""
+    memory_limit_gb: float | None = Field(None, gt=0)
+    """What training may hold in tensors on each process's device, in 10^9 bytes: as little is computed again as fits;
+    null: no limit."""
     workers: int = Field(0, ge=0)
-    """Processes that prepare batches; 0: the training process itself."""
+    """Processes that prepare batches; 0: a thread of the training process, while it computes."""
     callbacks: tuple[CallbackChoice, ...] = ()
     """Plugins' callbacks that act during training."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # A recipe without these keeps its hash, and so its runs, from before there were any.
-        absent: dict[str, Any] = {"graph": "auto"}
+        absent: dict[str, Any] = {
+            "graph": "auto",
+            "truncate_steps": None,
+            "recompute": None,
+            "memory_limit_gb": None,
+        }
         values: dict[str, Any] = handler(self)
         return {key: value for key, value in values.items() if key not in absent or value != absent[key]}
