@@ -36,30 +36,32 @@ class ForecastFile(WholeFile):
         self.attributes = {"Conventions": _CONVENTIONS, **{name: text for name, text in attributes.items() if text}}
         super().__init__(path)
 
-    def write(self, first: int, fields: NDArray[np.floating]) -> None:
+    def write(self, first: int, fields: NDArray[np.floating], lead: int = 0) -> None:
         """Write the forecasts ``first``, ``first + 1``, ... with NaN where there is no value.
 
         Args:
             first: number of the first of them.
-            fields: ``B L C H W``; ``M B L C H W`` where the layout has members.
+            fields: ``B L C H W``; ``M B L C H W`` where the layout has members. All lead times, or some of them.
+            lead: number of the first lead time that they are of, from 0.
         """
         layout = self.layout
         for channel, variable in enumerate(layout.variables):
             said = fields[..., channel, :, :]
             if layout.members is None:
-                self._put(variable.name, first, said)
+                self._put(variable.name, first, said, lead)
                 continue
-            self._put(variable.name, first, said.swapaxes(0, 1))
+            self._put(variable.name, first, said.swapaxes(0, 1), lead)
             if layout.statistics:
                 exact = said.astype(np.float64)
-                self._put(mean_name(variable), first, exact.mean(0))
-                self._put(spread_name(variable), first, exact.std(0, ddof=1))
+                self._put(mean_name(variable), first, exact.mean(0), lead)
+                self._put(spread_name(variable), first, exact.std(0, ddof=1), lead)
 
-    def _put(self, name: str, first: int, said: NDArray[np.floating]) -> None:
-        """``B .. L H W`` in the place of the windows from ``first`` on."""
-        where = slice(first, first + len(said))
+    def _put(self, name: str, first: int, said: NDArray[np.floating], lead: int) -> None:
+        """``B .. L H W`` in the place of the windows from ``first`` on and the lead times from ``lead`` on."""
+        leads = slice(lead, lead + said.shape[-3])
+        where: tuple[slice, ...] = (slice(first, first + len(said)), *[slice(None)] * (said.ndim - 4), leads)
         if self.layout.by_valid_time:
-            where, said = slice(None), np.moveaxis(said[0], -3, 0)
+            where, said = (leads,), np.moveaxis(said[0], -3, 0)
         with told_when_full(self.path):
             self._variable(name)[where] = self._filled(said)
 

@@ -61,14 +61,15 @@ def on_test_grid(forecaster: TrainedForecaster, data: PreparedData) -> TrainedFo
 
 
 def model_forecast(forecaster: TrainedForecaster, data: PreparedData, batch: Batch) -> torch.Tensor:
-    """What a model says of some windows: ``B L C H W`` in physical units."""
-    return forecaster(
+    """What a model says of some windows: ``B L C H W`` in physical units, on the CPU: a device holds a part of it."""
+    pieces = forecaster.pieces(
         batch.context[:, :, : data.state_channels],
         batch.truth.shape[1],
         times=batch.context_times,
         target_times=batch.target_times,
         forcing=batch.forcing,
     )
+    return torch.cat([said.cpu() for _, said in pieces], dim=1)
 
 
 def check_same_windows(run: RunDirectory, data: PreparedData) -> None:

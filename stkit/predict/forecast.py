@@ -9,7 +9,7 @@ Axes: ``M`` members, ``B`` starts, ``T`` known frames, ``L`` lead times, ``C`` v
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,9 @@ from stkit.predict.members import Member, lagged, open_members
 from stkit.predict.region import on_region
 from stkit.predict.starts import find_starts
 from stkit.run.record import command, now
+
+Piece = tuple[int, NDArray[np.float32]]
+"""Number of the first lead time, from 0, and ``B L C H W``."""
 
 LOG = logging.getLogger("stkit.predict")
 
@@ -131,8 +134,9 @@ def predict(
         for first in range(0, len(found), size):
             some = found[first : first + size]
             valid = None if layout.valid is None else layout.valid[first : first + size]
-            said = np.stack([_forecast(member, some, ahead, valid) for member in members])
-            file.write(first, said if layout.members is not None else said[0])
+            pieces = zip(*(_forecast(member, some, ahead, valid) for member in members), strict=True)
+            for lead, said in (_together(piece) for piece in pieces):
+                file.write(first, said if layout.members is not None else said[0], lead)
     step = members[0].forecaster.pipeline.step
     return Predicted(
         out=str(target),
@@ -213,8 +217,8 @@ def _check(member: Member, start: int, where: str) -> None:
     check_context(context, _times(member, first, stop), member.fields.times, member.forecaster.pipeline, where)
 
 
-def _forecast(member: Member, starts: Sequence[int], ahead: int, valid: Times | None) -> NDArray[np.float32]:
-    """``B L C H W``: what a member says of the times after the starts, whatever its lag."""
+def _forecast(member: Member, starts: Sequence[int], ahead: int, valid: Times | None) -> Iterator[Piece]:
+    """What a member says of the times after the starts, whatever its lag, some lead times at a time."""
     lasts = [start - member.lag for start in starts]
     steps = member.forecaster.pipeline.input_steps
     context = np.stack([member.fields.read(last + 1 - steps, last + 1) for last in lasts])
@@ -233,8 +237,16 @@ def _forecast(member: Member, starts: Sequence[int], ahead: int, valid: Times | 
                 for when, last in zip(every, lasts, strict=True)
             ]
         )
-    said = member.forecaster(context, ahead + member.lag, times=times, target_times=targets, forcing=given)
-    return np.asarray(said[:, member.lag :].cpu().numpy())
+    pieces = member.forecaster.pieces(
+        context, ahead + member.lag, after=member.lag, times=times, target_times=targets, forcing=given
+    )
+    for lead, said in pieces:
+        yield lead, np.asarray(said.cpu().numpy())
+
+
+def _together(pieces: Sequence[Piece]) -> Piece:
+    """``M B L C H W``, the same lead times of every member."""
+    return pieces[0][0], np.stack([said for _, said in pieces])
 
 
 def _on_region(member: Member, starts: Sequence[int], where: str, refit: bool) -> Member:

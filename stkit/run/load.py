@@ -6,7 +6,8 @@ targets), ``F`` forcing, ``K`` known inputs, ``H`` rows, ``W`` columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,6 +44,10 @@ class TrainedStream(NamedTuple):
     """Frames since then that did not come."""
     forcing: Tensor | None = None
     """``B 1 F H W``, physical units: of the frame that is forecast; None where the model takes none."""
+
+
+LEADS_AT_A_TIME = 16
+"""Frames of a long forecast that are on the device at a time."""
 
 
 class TrainedForecaster:
@@ -114,6 +119,63 @@ class TrainedForecaster:
         ahead_of = self._by_graphs if inside.is_cuda else self.forecaster
         said = ahead_of(inside, horizon, known=known, base=base, valid=valid)
         return self.pipeline.inverse(said, ahead)
+
+    @torch.no_grad()
+    def pieces(
+        self,
+        context: Tensor | ArrayLike,
+        horizon: int,
+        *,
+        at_a_time: int = LEADS_AT_A_TIME,
+        after: int = 0,
+        times: ArrayLike | None = None,
+        target_times: ArrayLike | None = None,
+        forcing: Tensor | ArrayLike | None = None,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The forecast of a call piece by piece, so that the device holds a few frames however long the horizon is.
+
+        Where the model forecasts the departure from a baseline, the baseline's forecast is there as a whole.
+
+        Args:
+            context: as in a call.
+            horizon: as in a call.
+            at_a_time: most frames of a piece.
+            after: frames at the beginning that are forecast but not given.
+            times: as in a call.
+            target_times: as in a call.
+            forcing: as in a call.
+
+        Yields:
+            Number of the piece's first frame, from 0 for the first one after ``after``, and ``B frames C H W``.
+
+        Raises:
+            DataError: as a call.
+        """
+        fields, when = self._observed(context, times)
+        batch = fields.shape[0]
+        ahead = self._times(target_times, batch, horizon, "target_times")
+        if ahead is None and when is not None:
+            ahead = self.pipeline.target_times(when, horizon)
+        given, coming = self._forcing(forcing, fields, horizon)
+        base = self.pipeline.base(self.pipeline.with_targets(fields), when, horizon, ahead)
+        inside, valid = self._inputs(fields, when, given)
+        cuts = sorted({*range(0, after, at_a_time), *range(after, horizon, at_a_time), horizon})
+        state: StreamState | None = None
+        for first, stop in itertools.pairwise(cuts):
+            when_said = None if ahead is None else ahead[:, first:stop]
+            known = self._known(when_said, batch, stop - first, None if coming is None else coming[:, first:stop])
+            level = None if base is None else base[:, first:stop]
+            said: list[Tensor] = []
+            if state is None:
+                level_of_first = None if level is None else level[:, 0]
+                state = self.forecaster.warm(inside, next_known=known[:, 0], base=level_of_first, valid=valid)
+                said.append(state.forecast[:, None])
+                known, level = known[:, 1:], None if level is None else level[:, 1:]
+            if known.shape[1]:
+                more, state = self.forecaster.go_on(state, known.shape[1], known=known, base=level)
+                said.append(more)
+            if first >= after:
+                yield first - after, self.pipeline.inverse(torch.cat(said, dim=1), when_said)
 
     @torch.no_grad()
     def warm(
