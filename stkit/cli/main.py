@@ -25,6 +25,7 @@ SUMMARIES = {
     "ablate": "Run a grid of recipes at equal budget, and tell what makes a difference",
     "compare": "Compare finished runs: better, not distinguishable or worse",
     "import": "Make a run of weights from a reference implementation",
+    "bench": "Measure how fast a recipe trains and forecasts here, and compare with an earlier record",
     "runs": "List the runs of a folder",
     "list": "List recipes, architectures, cells, modules, losses, scores and datasets",
     "info": "Tell all about one of them",
@@ -45,7 +46,7 @@ click.rich_click.COMMAND_GROUPS = {
     "stkit": [
         {
             "name": "Train and score",
-            "commands": ["recipe", "resume", "eval", "predict", "diagnose", "report", "import", "runs"],
+            "commands": ["recipe", "resume", "eval", "predict", "diagnose", "report", "import", "bench", "runs"],
         },
         {"name": "Compare", "commands": ["ablate", "compare"]},
         {"name": "Choose and check", "commands": ["list", "info", "validate", "advise", "schema", "cp"]},

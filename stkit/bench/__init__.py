@@ -1,0 +1,1 @@
+"""How fast a recipe trains and forecasts on this machine. Importing this loads no torch."""

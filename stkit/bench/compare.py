@@ -1,0 +1,119 @@
+"""A record against an earlier one of the same recipe on the same machine. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stkit.errors import UsageError
+
+FORMAT = 1
+"""Version of the record's layout."""
+PARTS = ("training", "forecast")
+COUNTED = ("peak_bytes", "launches_forward", "launches_backward")
+"""Figures that are counted, not timed: they have no spread."""
+
+Word = Literal["faster", "slower", "more", "less", "as before"]
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure, before and now."""
+
+    part: str
+    """``training`` or ``forecast``."""
+    figure: str
+    """``seconds``, or one of :data:`COUNTED`."""
+    before: float
+    now: float
+    word: Word
+    """Beyond the spread; a time whose ranges of rounds overlap is as before."""
+    past_limit: bool
+    """Whether it got worse by more than the tolerance."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def read_record(path: Path) -> Record:
+    """A record that ``stkit bench --out`` wrote.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if path.is_dir():
+        raise UsageError(f"--compare {path}: this is a folder; name a record that `stkit bench --out` wrote")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--compare {path}: cannot be read as JSON ({error})") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT or not _complete(record):
+        raise UsageError(f"--compare {path}: not a record of `stkit bench` (format {FORMAT})")
+    return record
+
+
+def check_comparable(record: Record, *, recipe_hash: str, recipe: str, machine: Mapping[str, Any], path: Path) -> None:
+    """Refuse a record of something else.
+
+    Raises:
+        UsageError: it is of another recipe, or of another machine.
+    """
+    if record["recipe_hash"] != recipe_hash:
+        raise UsageError(
+            f"--compare {path}: it is of the recipe {record['recipe']} ({record['recipe_hash'][:12]}), "
+            f"not of {recipe} ({recipe_hash[:12]})"
+        )
+    if record["machine"] != machine:
+        raise UsageError(
+            f"--compare {path}: it is of another machine ({_words(record['machine'])}), this one is {_words(machine)}"
+        )
+
+
+def compare(before: Record, now: Record, tolerance: float) -> list[Change]:
+    """What changed, figure by figure.
+
+    Args:
+        before: the earlier record.
+        now: the new one.
+        tolerance: share by which a figure may get worse; a time counts only where the ranges of rounds do not overlap.
+    """
+    found = []
+    for part in PARTS:
+        one, other = before[part], now[part]
+        word: Word = "as before"
+        if other["spread"][0] > one["spread"][1]:
+            word = "slower"
+        elif other["spread"][1] < one["spread"][0]:
+            word = "faster"
+        past = word == "slower" and other["seconds"] > one["seconds"] * (1 + tolerance)
+        found.append(Change(part, "seconds", one["seconds"], other["seconds"], word, past))
+        for name in COUNTED:
+            if name in one and name in other:
+                more, less = other[name] > one[name], other[name] < one[name]
+                counted: Word = "more" if more else "less" if less else "as before"
+                past = more and other[name] > one[name] * (1 + tolerance)
+                found.append(Change(part, name, one[name], other[name], counted, past))
+    return found
+
+
+def _complete(record: Record) -> bool:
+    try:
+        for part in PARTS:
+            low, high = record[part]["spread"]
+            if not 0 < low <= float(record[part]["seconds"]) <= high:
+                return False
+        return isinstance(record["machine"], dict) and all(
+            isinstance(record[name], str) for name in ("recipe", "recipe_hash")
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _words(machine: Mapping[str, Any]) -> str:
+    what = machine.get("processor") if machine.get("device") == "cpu" else machine.get("device")
+    return f"{what}, {machine.get('threads')} threads"
