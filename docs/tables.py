@@ -30,6 +30,7 @@ import ablation_text  # noqa: E402
 import benchmark_text  # noqa: E402
 import field_ablations  # noqa: E402
 import gpu_text  # noqa: E402
+import scaling_text  # noqa: E402
 import speed_text  # noqa: E402
 
 RECORDS = ROOT / "docs" / "records"
@@ -44,6 +45,9 @@ PAGES = (
     ROOT / "docs" / "guides" / "ocean-answer.md",
     ROOT / "docs" / "guides" / "speed.md",
     ROOT / "docs" / "guides" / "gpu.md",
+    ROOT / "docs" / "guides" / "bench.md",
+    ROOT / "docs" / "guides" / "memory.md",
+    ROOT / "docs" / "guides" / "scaling.md",
 )
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+)(?: (?P<name>[\w+.,-]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -234,6 +238,11 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "gpu_launches": gpu_text.launches,
     "gpu_errors": gpu_text.errors,
     "gpu_machine": gpu_text.machine,
+    "waiting": benchmark_text.waiting,
+    "growth": scaling_text.growth,
+    "horizons": scaling_text.horizons,
+    "processes": scaling_text.processes,
+    "plan": scaling_text.plan,
 }
 
 

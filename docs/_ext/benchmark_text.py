@@ -78,3 +78,22 @@ def engines(_records: object, _name: str) -> Iterator[str]:
 
 def _machine(about: Mapping[str, str]) -> str:
     return f"{about['processor']}, torch {about['torch'].split('+')[0]}, {about['date']}"
+
+
+def waiting(_records: object, _name: str) -> Iterator[str]:
+    """Which share of the time in training steps the shipped recipes wait for batches."""
+    path = RECORDS / "waiting.json"
+    if not path.is_file():
+        yield "Nothing is recorded yet."
+        return
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    yield "| recipe | worker processes | seconds a step | waiting for batches |"
+    yield "|---|---:|---:|---:|"
+    for row in kept["rows"]:
+        share = f"{row['waiting_share']:.2%}"
+        yield f"| `{row['recipe']}` | {row['workers']} | {row['step_seconds']:.3g} | {share} |"
+    yield ""
+    yield (
+        f"The recipes as they are shipped, {kept['about']['threads']} threads ({_machine(kept['about'])}). "
+        "Written from `docs/records/waiting.json`, which `python benchmarks/waiting.py --record` makes."
+    )

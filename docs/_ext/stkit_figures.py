@@ -7,6 +7,7 @@ from pathlib import Path
 import ablation_figures
 import field_figures
 import learning_curves
+import scaling_figures
 from sphinx.application import Sphinx
 
 
@@ -17,6 +18,7 @@ def write(app: Sphinx) -> None:
     learning_curves.write(Path(app.srcdir) / "records", folder)
     ablation_figures.write(folder)
     field_figures.write(folder)
+    scaling_figures.write(folder)
 
 
 def setup(app: Sphinx) -> dict[str, object]:
