@@ -20,6 +20,10 @@ FIGURES = {
     "forecast_bytes": "memory of a forecast",
 }
 GPUS = (8, 64)
+PLANNED = (("predrnn", "bf16"), ("mim", "bf16"))
+"""Steps that many GPUs are computed from: model and precision."""
+PLANNED_BATCH = 16
+"""Windows of a step on each GPU."""
 
 
 class Fit(NamedTuple):
@@ -152,14 +156,22 @@ def plan(_records: object, _name: str) -> Iterator[str]:
 
 
 def measured_steps() -> list[tuple[str, float, int]]:
-    """Name, seconds and parameters of measured training steps."""
+    """Name, seconds and parameters of training steps that were measured on one GPU, launch by launch.
+
+    Several processes train without graphs.
+    """
+    import stkit
+
+    path = RECORDS / "gpu.json"
+    if not path.is_file():
+        return []
+    record = json.loads(path.read_text(encoding="utf-8"))
     found = []
-    for row in sorted((RECORDS / "bench").glob("*.json")):
-        record = json.loads(row.read_text(encoding="utf-8"))
-        where = record["machine"]
-        name = where["device"] if where["device"] != "cpu" else f"{where['threads']} cores"
-        size = record["training"]["sequences"]
-        found.append(
-            (f"`{record['recipe']}` on {name}, batch {size}", record["training"]["seconds"], record["parameters"])
-        )
+    for row in record["rows"]:
+        seconds = row.get("train", {}).get("stkit", {}).get("seconds")
+        if (row["model"], row["precision"]) in PLANNED and row["batch"] == PLANNED_BATCH and seconds:
+            model = stkit.build(row["model"], layers=[record["hidden"]] * 4, patch=4, device="meta")
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            name = f"{row['model']}, {row['precision']}, batch {row['batch']} on {record['about']['card']}"
+            found.append((name, seconds, parameters))
     return found
