@@ -5,7 +5,7 @@ Importing this loads no torch; :func:`dry_run` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -100,7 +100,7 @@ def dry_run(loaded: LoadedRecipe) -> DryRun:
     steps = recipe.data.input_steps + recipe.data.horizon
     frames = torch.zeros(1, steps, forecast, *seen, device="meta")
     extra = torch.zeros(1, steps, known, *seen, device="meta") if known else None
-    kept = _Kept()
+    kept = _Kept(forecaster.parameters())
     counter = FlopCounterMode(display=False)
     with counter, torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor):
         forecaster.rollout(frames, recipe.data.input_steps, known=extra)
@@ -122,11 +122,13 @@ def dry_run(loaded: LoadedRecipe) -> DryRun:
 
 
 class _Kept:
-    """Counts what autograd keeps for the backward pass; views of one storage count once."""
+    """Counts what autograd keeps for the backward pass besides parameters; views of one storage count once."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: Iterable[Any]) -> None:
         self.bytes = 0
         self._seen: dict[int, Any] = {}
+        for parameter in parameters:  # a part of a kernel is no leaf, and no memory either
+            self._seen[parameter.untyped_storage()._cdata] = parameter
 
     def add(self, tensor: Any) -> Any:
         storage = tensor.untyped_storage()

@@ -50,7 +50,7 @@ def trained(forecaster: Forecaster, **options: Any) -> tuple[Tensor, list[Tensor
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("options", [{}, {"anew": "layer"}, {"anew": "everything"}])
+@pytest.mark.parametrize("options", [{}, {"recompute": "layer"}, {"recompute": "everything"}])
 def test_it_computes_what_the_direct_engine_does(
     name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
