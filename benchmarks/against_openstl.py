@@ -23,6 +23,7 @@ import argparse
 import ctypes
 import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -311,7 +312,7 @@ def setting(row: dict[str, Any]) -> tuple[Any, ...]:
 def about(checkout: Path | None, threads: int) -> dict[str, Any]:
     """The machine, and the versions of what ran."""
     found = {"date": datetime.now(UTC).date().isoformat(), "processor": processor(), "threads": threads}
-    found["torch"] = torch.__version__
+    found |= {"torch": torch.__version__, "load": os.getloadavg()[1]}
     if checkout is not None:
         asked = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
         found["openstl"] = (

@@ -50,8 +50,8 @@ def _compared(pairs: Sequence[tuple[Row, Row, str]]) -> Iterator[str]:
     yield "|---|---|---:|---:|---:|"
     for theirs, ours, label in pairs:
         first = next(iter(theirs["sides"]))
-        for engine in ("auto", "direct"):
-            if engine == first:
+        for engine in ours["sides"]:
+            if engine in (first, "openstl"):
                 continue
             there, here = theirs["sides"][first], ours["sides"][engine]
             cells = [_ratio(there, here, what) for what in ("train", "forecast")]
@@ -119,7 +119,8 @@ def _name(row: Row, *, full: bool = False) -> str:
 def _about(rows: Sequence[Row]) -> str:
     """The machine, the versions and the rounds."""
     said = {
-        f"{row['threads']} threads of {row['processor']}, torch {row['torch'].split('+')[0]}, {row['date']}"
+        f"{row['threads']} threads of {row['processor']}, torch {row['torch'].split('+')[0]}, {row['date']}, "
+        f"{row['load']:.0f} programs at work on it"
         for row in rows
     }
     versions = sorted({f"OpenSTL {row['openstl']}" for row in rows if "openstl" in row})
