@@ -73,8 +73,10 @@ def training_bytes(
     context, frames = objective.context_steps, batch["frames"].shape[1]
     ahead = frames - context
     short = min(context, _SHORT), min(ahead, _SHORT)
+    first = _rollout(objective, batch, *short, sampled=sampled, level=level)
     base = _rollout(objective, batch, *short, sampled=sampled, level=level)
     peak = max(base)
+    for_good = max(max(first) - peak, 0)  # what an engine makes once and uses again
     for place, whole in enumerate((context, ahead)):
         if whole > short[place]:
             longer = [length + (place == axis) for axis, length in enumerate(short)]
@@ -88,7 +90,7 @@ def training_bytes(
         peak += gradients
     whole_batch = sum(_bytes(part) for part in batch.values())
     # While the optimiser moves, the rollout is gone, and there are the gradients and what is made of them.
-    return weights + besides + whole_batch + max(peak, 2 * gradients)
+    return weights + besides + whole_batch + for_good + max(peak, 2 * gradients)
 
 
 def optimiser_share(build: Callable[[nn.Module], torch.optim.Optimizer]) -> float:

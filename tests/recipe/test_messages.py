@@ -41,7 +41,7 @@ SHAPE = {
     "unknown key with nothing near": (
         "data:\n  crop: {height: 8, width: 8, zzz: 1}\n",
         """\
-        over.yaml:2:31: data.crop.zzz: there is no such key; known: height, width
+        over.yaml:2:31: data.crop.zzz: there is no such key; known: height, turns, width
           2 |   crop: {height: 8, width: 8, zzz: 1}
             |                               ^^^
         """,
