@@ -80,6 +80,8 @@ OTHERS = (
     Case("predrnn", hidden=64, size=128),
 )
 RECIPES = ("predrnn-sst", "convlstm-sst")
+ENGINES = ("auto", "direct", "winograd", "direct+layer", "auto+layer", "auto+step", "auto+everything")
+"""Engines of stkit, and behind the plus what ``train.recompute`` says."""
 
 Side = dict[str, Callable[[], Any]]
 """``train`` and ``forecast`` of one side, and ``gradients``, after a training step."""
@@ -114,10 +116,11 @@ def sides(case: Case, engines: list[str]) -> dict[str, Side]:
             return openstl.unfolded(run(torch.zeros_like(mask))[:, -STEPS:])
 
     found: dict[str, Side] = {"openstl": {"train": train, "forecast": forecast, "gradients": partial(norm, network)}}
-    for engine in engines:
+    for name in engines:
         forecaster = openstl.ours(case.model, case.hidden, case.kernel, case.size, network)
+        engine, _, again = name.partition("+")
         set_engine(forecaster, engine)  # type: ignore[arg-type]
-        found[engine] = side(forecaster, frames, STEPS, STEPS, tokens=shown)
+        found[name] = side(forecaster, frames, STEPS, STEPS, tokens=shown, recompute=again or "none")
     return found
 
 
@@ -146,9 +149,9 @@ def norm(module: Any) -> float:
     return float(torch.stack(gradients).norm())
 
 
-def of_recipe(name: str, engines: list[str]) -> dict[str, Side]:
+def of_recipe(shipped: str, engines: list[str]) -> dict[str, Side]:
     """A shipped recipe's model on random fields of its shape and batch, with each engine."""
-    loaded = load(name)
+    loaded = load(shipped)
     recipe, shape = loaded.recipe, dry_run(loaded)
     known = shape.in_channels - shape.out_channels
     grid = (shape.height, shape.width)
@@ -157,13 +160,14 @@ def of_recipe(name: str, engines: list[str]) -> dict[str, Side]:
     size = (recipe.train.batch_size, context + horizon)
     frames, extra = torch.randn(*size, shape.out_channels, *area), torch.randn(*size, known, *area)
     found = {}
-    for engine in engines:
+    for name in engines:
         torch.manual_seed(0)
+        engine, _, again = name.partition("+")
         model = recipe.model.model_copy(update={"engine": engine})
         forecaster = build_forecaster(
             model, in_channels=shape.in_channels, out_channels=shape.out_channels, known_channels=known, grid=grid
         )
-        found[engine] = side(forecaster, frames, context, horizon, known=extra)
+        found[name] = side(forecaster, frames, context, horizon, known=extra, recompute=again or "none")
     return found
 
 
@@ -350,7 +354,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--size", type=int, help="side of the frames, in cells")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--engine", nargs="+", choices=("auto", "direct", "winograd"), default=["direct", "auto"])
+    parser.add_argument("--engine", nargs="+", choices=ENGINES, default=["direct", "auto", "direct+layer"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="keep the shares of operators in a training step")
     parser.add_argument("--output", type=Path, help="a record to put the rows into")
