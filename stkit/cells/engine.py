@@ -5,8 +5,8 @@ Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,6 +53,32 @@ class Engine:
 
     def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, with its own bias if ``adds_bias``."""
+        raise NotImplementedError
+
+
+class OfSequences(Engine):
+    """An engine that keeps something for as long as a sequence lasts. Sequences may lie inside each other."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        """Sequences, and pieces of them, that are entered and not left."""
+
+    def sequence(self) -> AbstractContextManager[None]:
+        """See :meth:`Engine.sequence`."""
+        return nullcontext() if torch.compiler.is_compiling() else self._span()
+
+    @contextmanager
+    def _span(self) -> Iterator[None]:
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._forget()
+
+    def _forget(self) -> None:
+        """The outermost sequence has ended: drop what was kept for it."""
         raise NotImplementedError
 
 

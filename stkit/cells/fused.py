@@ -6,13 +6,13 @@ Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stkit.cells.engine import DIRECT, Engine, Pieces, same_convolution
+from stkit.cells.engine import DIRECT, OfSequences, Pieces, same_convolution
 from stkit.cells.joined import joined, last
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ REMEMBERED = 4
 """Concatenations that are found again: those of one cell's step."""
 
 
-class Fused(Engine):
+class Fused(OfSequences):
     """Kernels that feed the same gates are put side by side once a sequence, and so are their sources at every step.
 
     ``[x, h] -> i f g o`` and ``[x, m] -> i' f' g'`` are two convolutions where :class:`stkit.cells.Direct` takes three
@@ -38,7 +38,7 @@ class Fused(Engine):
     adds_bias = True
 
     def __init__(self) -> None:
-        self._inside = 0
+        super().__init__()
         self._own: dict[GateBlock, tuple[Any, list[_Convolution]]] = {}  # of this sequence, whose graph they belong to
         self._keep_weights = True
         self._joined: list[tuple[Any, tuple[Tensor, ...], Tensor]] = []
@@ -52,19 +52,8 @@ class Fused(Engine):
     def __setstate__(self, state: dict[str, Any]) -> None:
         Fused.__init__(self)
 
-    def sequence(self) -> AbstractContextManager[None]:
-        """See :meth:`Engine.sequence`."""
-        return nullcontext() if torch.compiler.is_compiling() else self._span()
-
-    @contextmanager
-    def _span(self) -> Iterator[None]:
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            if not self._inside:
-                self._joined, self._own = [], {}
+    def _forget(self) -> None:
+        self._joined, self._own = [], {}
 
     def pieces(self, *, keep_weights: bool = True) -> Pieces:
         """See :meth:`Engine.pieces`."""

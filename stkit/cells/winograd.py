@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from stkit.cells.engine import DIRECT, Engine, Pieces
+from stkit.cells.engine import DIRECT, OfSequences, Pieces
 from stkit.cells.tiles import Tiles, tiles
 from stkit.cells.transformed import Group
 
@@ -34,7 +34,7 @@ LEAST = {3: (64, 4096), 5: (32, 1024)}
 Inputs = Mapping[str, tuple[Tensor, ...]]
 
 
-class Winograd(Engine):
+class Winograd(OfSequences):
     """A tensor is transformed once for all blocks that read it, a kernel once a sequence; sources are summed there.
 
     Blocks whose kernels are not square with a side of :data:`SIDES`, and tensors that are not on a processor in
@@ -50,7 +50,7 @@ class Winograd(Engine):
     def __init__(self, *, where_it_pays: bool = False) -> None:
         self.where_it_pays = where_it_pays
         self.name = "auto" if where_it_pays else "winograd"
-        self._inside = 0
+        super().__init__()
         self._signals = WeakIdKeyDictionary()
         self._groups: WeakKeyDictionary[GateBlock, tuple[Any, list[Group]]] = WeakKeyDictionary()
         self._own: dict[GateBlock, tuple[Any, list[Group]]] = {}  # of this sequence, whose graph they belong to
@@ -67,21 +67,10 @@ class Winograd(Engine):
     def __setstate__(self, state: dict[str, Any]) -> None:
         Winograd.__init__(self, **state)
 
-    def sequence(self) -> AbstractContextManager[None]:
-        """See :meth:`Engine.sequence`."""
-        return nullcontext() if torch.compiler.is_compiling() else self._span()
-
-    @contextmanager
-    def _span(self) -> Iterator[None]:
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            if not self._inside:
-                self._signals.clear()
-                self._own = {}
-                self._called = set()
+    def _forget(self) -> None:
+        self._signals.clear()
+        self._own = {}
+        self._called = set()
 
     def pieces(self, *, keep_weights: bool = True) -> Pieces:
         """See :meth:`Engine.pieces`."""
