@@ -239,6 +239,7 @@ TABLES: dict[str, Callable[[Mapping[str, Record], str], Iterator[str]]] = {
     "gpu_errors": gpu_text.errors,
     "gpu_machine": gpu_text.machine,
     "waiting": benchmark_text.waiting,
+    "startup": benchmark_text.startup,
     "growth": scaling_text.growth,
     "horizons": scaling_text.horizons,
     "processes": scaling_text.processes,

@@ -97,3 +97,25 @@ def waiting(_records: object, _name: str) -> Iterator[str]:
         f"The recipes as they are shipped, {kept['about']['threads']} threads ({_machine(kept['about'])}). "
         "Written from `docs/records/waiting.json`, which `python benchmarks/waiting.py --record` makes."
     )
+
+
+def startup(_records: object, _name: str) -> Iterator[str]:
+    """Seconds from the start of a process until a command has answered, and until a first training step is done."""
+    path = RECORDS / "startup.json"
+    if not path.is_file():
+        yield "Nothing is recorded yet."
+        return
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    yield "| first training step of | torch and stkit imported | data, model and optimiser put together | step done |"
+    yield "|---|---:|---:|---:|"
+    for row in kept["first_steps"]:
+        cells = [f"{row[name]:.2f} s" for name in ("imported", "assembled", "first_step")]
+        yield f"| `{row['recipe']}` | " + " | ".join(cells) + " |"
+    yield ""
+    longest = max(kept["commands"], key=lambda row: float(row["seconds"]))
+    named = ", ".join(f"`{row['command']}`" for row in kept["commands"])
+    yield (
+        f"Since the process was started. Commands that need no model ({named}) take at most "
+        f"{longest['seconds']:.2f} s. Medians of fresh processes ({_machine(kept['about'])}). Written from "
+        "`docs/records/startup.json`, which `python benchmarks/startup.py --record` makes."
+    )

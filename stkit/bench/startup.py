@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stkit.errors import UsageError
+from stkit.errors import StkitError, UsageError
 
 if TYPE_CHECKING:
     from stkit.recipe.loaded import LoadedRecipe
@@ -46,8 +46,8 @@ def startup_seconds(loaded: LoadedRecipe) -> dict[str, float]:
 def main(arguments: list[str]) -> int:
     """Take one step and print when what was done."""
     begin = float(os.environ.get(_STARTED) or time.time())
-    from stkit.errors import StkitError
     from stkit.recipe.loaded import load
+    from stkit.starting import starting
 
     found: dict[str, Any] = {}
 
@@ -56,13 +56,14 @@ def main(arguments: list[str]) -> int:
 
     try:
         loaded = load(arguments[0])
-        from stkit.train.device import make_accelerator
-        from stkit.train.setup import assemble
-        from stkit.train.step import optimiser_step
-        from stkit.train.trainer import callbacks_told
+        with starting():
+            from stkit.train.device import make_accelerator
+            from stkit.train.setup import assemble
+            from stkit.train.step import optimiser_step
+            from stkit.train.trainer import callbacks_told
 
-        note("imported")
-        training = assemble(loaded, make_accelerator(loaded.recipe.train.precision))
+            note("imported")
+            training = assemble(loaded, make_accelerator(loaded.recipe.train.precision))
         note("assembled")
         with callbacks_told(training):
             optimiser_step(training)

@@ -16,6 +16,7 @@ from stkit.run.directory import RunDirectory, refuse_occupied
 from stkit.run.files import DiskFull
 from stkit.run.logs import FILE_ONLY, logged_to
 from stkit.run.record import command, new_record, now
+from stkit.starting import starting
 from stkit.train.launch import resume_line
 
 if TYPE_CHECKING:
@@ -66,12 +67,13 @@ def execute(loaded: LoadedRecipe, *, out: str | Path | None = None, evaluate: bo
         UsageError: what was asked for does not fit; nothing has been written then.
         StkitError: see :func:`stkit.train.trainer.train`; the run directory stays, and says why.
     """
-    from stkit.train.device import make_accelerator, on_main
-    from stkit.train.setup import assemble
-
     if out is not None:
         refuse_occupied(Path(out))
-    training = assemble(loaded, make_accelerator(loaded.recipe.train.precision))
+    with starting():
+        from stkit.train.device import make_accelerator, on_main
+        from stkit.train.setup import assemble
+
+        training = assemble(loaded, make_accelerator(loaded.recipe.train.precision))
 
     def create() -> str:
         run = RunDirectory.create(loaded, out)
@@ -91,10 +93,6 @@ def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
             imported.
         StkitError: see :func:`execute`.
     """
-    from stkit.run.origin import prepared
-    from stkit.train.device import make_accelerator, on_main
-    from stkit.train.setup import assemble
-
     run = RunDirectory.open(path)
     record = run.read_record()
     if record.get("outcome") == "imported":
@@ -109,8 +107,13 @@ def resume(path: str | Path, *, evaluate: bool = True) -> Executed:
             f"{run.recipe}: changed since the run was started (recipe {loaded.hash[:12]}, run.json says "
             f"{str(expected)[:12]}); a changed recipe is a new run: `stkit recipe {run.recipe}`"
         )
-    accelerator = make_accelerator(loaded.recipe.train.precision)
-    training = assemble(loaded, accelerator, prepared(run, loaded.recipe))
+    with starting():
+        from stkit.run.origin import prepared
+        from stkit.train.device import make_accelerator, on_main
+        from stkit.train.setup import assemble
+
+        accelerator = make_accelerator(loaded.recipe.train.precision)
+        training = assemble(loaded, accelerator, prepared(run, loaded.recipe))
 
     def reopen() -> None:
         resumed = [*run.read_record().get("resumed", []), {"at": now(), "command": command()}]

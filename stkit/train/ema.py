@@ -1,30 +1,51 @@
-"""Exponential moving average of the weights (``timm.utils.ModelEmaV3``)."""
+"""Exponential moving average of the weights."""
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+import math
+from copy import deepcopy
 
+import torch
 from torch import nn
 
+_WARM_UP = 2 / 3
+"""Power of the step with which the decay rises, as in ``timm.utils.ModelEmaV3``."""
 
-class AveragedWeights(Protocol):
-    """What training uses of timm's class."""
 
-    module: nn.Module
-    """The copy of the model that holds the average."""
+class AveragedWeights:
+    """A copy of a model whose weights follow those of the model; integers are copied.
 
-    def update(self, model: nn.Module, step: int | None = None) -> None:
-        """Move the average towards the model's weights."""
+    ``timm.utils.ModelEmaV3`` with its warm-up does the same; importing timm alone takes longer than a training step.
+
+    Args:
+        model: what is averaged.
+        decay: the most that one step keeps of the average.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module = deepcopy(model).eval()
+        self.decay = decay
+
+    def decay_at(self, step: int) -> float:
+        """What step number ``step``, from 1, keeps of the average: ``1 - step**(-2/3)``, up to ``decay``.
+
+        Early on it is small, so that the average of a short run does not remember the random start.
+        """
+        return min(1 - math.pow(max(step, 1), -_WARM_UP), self.decay)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards the weights that ``model`` has after ``step`` steps."""
+        averages, values = [], []
+        for average, value in zip(self.module.state_dict().values(), model.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, weight=1 - self.decay_at(step))
 
 
 def build_ema(decay: float | None, model: nn.Module) -> AveragedWeights | None:
-    """The average of ``model``'s weights with this decay; None for no decay.
-
-    Early on the decay is smaller (timm's warm-up, ``1 - (1 + step)**(-2/3)`` up to ``decay``), so that the average of
-    a short run does not remember the random start. It is a function of the step, which is given to ``update``.
-    """
-    if decay is None:
-        return None
-    from timm.utils import ModelEmaV3  # type: ignore[attr-defined]
-
-    return cast(AveragedWeights, ModelEmaV3(model, decay=decay, use_warmup=True))
+    """The average of ``model``'s weights with this decay; None for no decay."""
+    return None if decay is None else AveragedWeights(model, decay)

@@ -1,8 +1,8 @@
-"""Optimisers of ``timm.optim``, by their names there."""
+"""Optimisers, by their names in ``timm.optim``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import nn
 from stkit.errors import RecipeError, suggest
 from stkit.recipe.sections.train import OptimiserConfig
 
+OF_TORCH: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+"""Optimisers for which timm would hand torch's on: nearly all runs use them, and importing timm takes a second."""
+
 
 def build_optimiser(config: OptimiserConfig, module: nn.Module) -> torch.optim.Optimizer:
     """The optimiser over the parameters of ``module``. Biases and norms get no weight decay (timm's default).
@@ -18,10 +21,33 @@ def build_optimiser(config: OptimiserConfig, module: nn.Module) -> torch.optim.O
     Raises:
         RecipeError: the name is not known to timm, or the optimiser does not take a value that is given.
     """
+    name = config.name.lower().replace("_", "")
+    given = {"betas": config.betas, "eps": config.eps}
+    extras: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    try:
+        if name in OF_TORCH:
+            return OF_TORCH[name](_groups(module, config.weight_decay), lr=config.lr, weight_decay=0.0, **extras)
+        return _of_timm(config, name, module, extras)
+    except (TypeError, ImportError, AssertionError, ValueError) as error:
+        raise RecipeError(f"train.optimiser: {config.name!r} cannot be made from these values: {error}") from error
+
+
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters without weight decay, and those with it, as timm groups them."""
+    plain: list[nn.Parameter] = []
+    decaying: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            spared = not weight_decay or parameter.ndim <= 1 or name.endswith(".bias")
+            (plain if spared else decaying).append(parameter)
+    pairs = ((plain, 0.0), (decaying, weight_decay))
+    return [{"params": parameters, "weight_decay": decay} for parameters, decay in pairs if parameters]
+
+
+def _of_timm(config: OptimiserConfig, name: str, module: nn.Module, extras: dict[str, Any]) -> torch.optim.Optimizer:
     from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers  # type: ignore[attr-defined]
 
-    known = [str(name) for name in list_optimizers()]
-    name = config.name.lower().replace("_", "")
+    known = [str(one) for one in list_optimizers()]
     if name not in known:
         near = suggest(config.name, known, len(known))
         raise RecipeError(f"train.optimiser.name: timm.optim has no optimiser {config.name!r}; {near}")
@@ -36,14 +62,9 @@ def build_optimiser(config: OptimiserConfig, module: nn.Module) -> torch.optim.O
     if config.betas is not None and not (info.has_betas and info.num_betas == len(config.betas)):
         has = f"{info.num_betas} of them" if info.has_betas else "none"
         raise RecipeError(f"train.optimiser.betas: {config.name!r} has {has}; received {list(config.betas)}")
-    given = {"betas": config.betas, "eps": config.eps}
-    extras: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    try:
-        optimiser: torch.optim.Optimizer = create_optimizer_v2(
-            module, opt=name, lr=config.lr, weight_decay=config.weight_decay, **extras
-        )
-    except (TypeError, ImportError, AssertionError, ValueError) as error:
-        raise RecipeError(f"train.optimiser: {config.name!r} cannot be made from these values: {error}") from error
+    optimiser: torch.optim.Optimizer = create_optimizer_v2(
+        module, opt=name, lr=config.lr, weight_decay=config.weight_decay, **extras
+    )
     return optimiser
 
 
