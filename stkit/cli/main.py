@@ -13,7 +13,7 @@ from click.exceptions import Exit
 
 from stkit.cli.group import LazyGroup
 from stkit.cli.output import set_up_logging
-from stkit.errors import StkitError
+from stkit.errors import StkitError, UsageError
 
 SUMMARIES = {
     "recipe": "Train a recipe, forecast, score it, and leave a report",
@@ -109,10 +109,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     # times as long. A short spin costs nothing on an idle machine. Set before torch starts the threads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     set_up_logging()  # a plugin may be skipped before the options are read
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        result: object = cli.main(
-            args=None if arguments is None else list(arguments), prog_name="stkit", standalone_mode=False
-        )
+        _refuse_nul(given)
+        result: object = cli.main(args=given, prog_name="stkit", standalone_mode=False)
         sys.stdout.flush()
     except Exit as error:
         return error.exit_code
@@ -147,6 +147,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _refuse_nul(arguments: Sequence[str]) -> None:
+    """No shell can give such an argument, but a program that calls :func:`run` can."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise UsageError(f"the argument {argument[:40]!r} has a NUL byte, which no name, path or value can have")
 
 
 def _debugged() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from stkit.plugin.manager import plugins
 from stkit.recipe.find import Text, find, safe_name
 from stkit.recipe.override import override_tree
 from stkit.recipe.problem import Problem, refusal, refuse
-from stkit.recipe.tree import Mark, Node, Source, merge, node_from
+from stkit.recipe.tree import Mark, Node, Path, Source, merge, node_from
 from stkit.recipe.yaml import parse
 
 EXTENDS = "extends"
@@ -61,7 +61,24 @@ def assemble(name: str, layers: Iterable[Layer], above: Node | None = None) -> C
     empty = Node({}, trees[0].mark if trees else Mark(Source("recipe", is_file=False)))
     problems: list[Problem] = []
     tree = _over_architecture(reduce(merge, trees, empty), trees, problems)
+    problems += _with_nul(tree, ())
     return Composed(name, layers, _with_layer_components(tree), tuple(problems))
+
+
+def _with_nul(node: Node, path: Path) -> Iterator[Problem]:
+    """Keys and texts that YAML can write (``"\\0"``) and no file, variable or name can have."""
+    children: Iterable[tuple[str | int, Node]] = ()
+    if isinstance(node.value, dict):
+        children = node.value.items()
+    elif isinstance(node.value, list):
+        children = enumerate(node.value)
+    elif isinstance(node.value, str) and "\0" in node.value:
+        yield Problem(f"{node.value[:40]!r} has a NUL byte, which no name, path or text can have", path, node.mark)
+    for key, child in children:
+        if isinstance(key, str) and "\0" in key:
+            yield Problem(f"the key {key[:40]!r} has a NUL byte", path, child.key or child.mark)
+        else:
+            yield from _with_nul(child, (*path, key))
 
 
 def _layers_of(text: Text, above: tuple[Text, ...], problems: list[Problem]) -> list[Layer]:

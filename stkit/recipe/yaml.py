@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -20,8 +21,9 @@ _MAX_DEPTH = 40
 _MAX_NODES = 20_000
 
 
+@lru_cache(maxsize=256)  # where all recipes are read, most extend the same few
 def parse(source: Source) -> Node:
-    """Read a source; an empty one is an empty mapping.
+    """Read a source; an empty one is an empty mapping. What it gives is not to be changed.
 
     Raises:
         RecipeError: where it is no YAML; a key is duplicate or no word; or it nests or repeats without end.

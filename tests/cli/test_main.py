@@ -122,6 +122,21 @@ def test_usage_errors_are_one_message_and_exit_code_2(
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["zz\0z"], ["validate", "predrnn-sst", "train.steps=\0"], ["--\0"], ["runs", "\0"], ["list", "--json\0"]],
+    ids=repr,
+)
+def test_an_argument_with_a_nul_byte_is_one_message(arguments: list[str], capsys: Capture) -> None:
+    """No shell gives one; a program that calls ``run`` can."""
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert (
+        captured.err == f"error: the argument {arguments[-1]!r} has a NUL byte, which no name, path or value can have\n"
+    )
+
+
 RAISED = {
     "raise DataError('no variable')": (2, "error: no variable\n"),
     "raise CheckpointError('cut short')": (2, "error: cut short\n"),

@@ -228,6 +228,9 @@ YAML = {
     "unknown tag": ("summary: !!python/name:os.system x\n", "over.yaml:1:10: the tag 'python/name:os.system' is not"),
     "two documents": ("a: 1\n---\nb: 2\n", "over.yaml:2:1: expected a single document in the stream"),
     "control character": ("a: \x01\n", "over.yaml:1:1: this is no YAML: unacceptable character"),
+    "NUL": ('summary: "a\\0b"\n', "over.yaml:1:10: summary: 'a\\x00b' has a NUL byte, which no name, path or text can"),
+    "NUL in a list": ('data:\n  variables: ["s\\0t"]\n', "over.yaml:2:15: data.variables.0: 's\\x00t' has a NUL byte"),
+    "NUL in a key": ('data: {"a\\0b": 1}\n', "over.yaml:1:8: data: the key 'a\\x00b' has a NUL byte\n"),
     "too long a number": ("seed: " + "9" * 5000, "over.yaml:1:7: '9999"),
 }
 
@@ -274,6 +277,7 @@ OVERRIDES = {
     "train.stepps=3": "override 'train.stepps=3': train.stepps: there is no such key; did you mean 'steps'?",
     "train.steps=": "override 'train.steps=': train.steps: should be a whole number; received null",
     "train.loss=mze": "override 'train.loss=mze': train.loss.name: no loss is called 'mze'; did you mean 'mse'",
+    'summary="\\0"': "override 'summary=\"\\\\0\"': summary: '\\x00' has a NUL byte, which no name",
     "summary=[1": "override 'summary=[1': the value is no YAML (while parsing a flow sequence",
     "summary=@home": "override 'summary=@home': the value is no YAML (while scanning for the next token found "
     "character '@' that cannot start any token); put text with special characters in quotes",
