@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -20,6 +22,10 @@ ROUNDING = "outputs within 10 times, gradients within 20 times the rounding of t
 """What tests hold Winograd's engine to, against float64."""
 
 
+TOO_SMALL = "too small to gain from it"
+_ONE_CELL = "with kernels of 1 x 1"
+
+
 def set_engine(module: nn.Module, name: EngineName) -> None:
     """Let all gate blocks of a model convolve with the engine of that name.
 
@@ -27,7 +33,10 @@ def set_engine(module: nn.Module, name: EngineName) -> None:
         ValueError: ``winograd`` is insisted on, and no block has kernels that it takes.
     """
     if name == "winograd" and not any(can_take(block) for block in _blocks(module)):
-        raise ValueError("winograd takes square kernels of 3 or 5 cells, and no cell of this model has them")
+        sides = ", ".join(dict.fromkeys(_sides(block) for block in _blocks(module)))
+        raise ValueError(
+            f"winograd takes square kernels of 3 or 5 cells, and no cell of this model has them, but {sides}; say auto"
+        )
     engines: dict[EngineName, Engine] = {
         "auto": Auto(),
         "direct": Direct(),
@@ -40,7 +49,8 @@ def set_engine(module: nn.Module, name: EngineName) -> None:
 def engine_record(
     module: nn.Module, name: EngineName, *, batch: int, grid: tuple[int, int], device: torch.device, precision: str
 ) -> dict[str, Any]:
-    """What ``run.json`` says: the engine that was asked for, and how many gate blocks are convolved by which.
+    """What ``run.json`` says: the engine that was asked for, how many gate blocks are convolved by which, and why some
+    are convolved directly where another engine was asked for.
 
     Args:
         module: the model.
@@ -56,23 +66,52 @@ def engine_record(
     fits_here = device.type == "cpu" and precision == "no"
     if name == "winograd" and not fits_here:
         raise ValueError(f"winograd computes in float32 on a processor, not in {precision} on {device.type}; say auto")
+    fused = name == "fused" or (name == "auto" and device.type == "cuda")
+    tiles = batch * -(-grid[0] // OUTPUT) * -(-grid[1] // OUTPUT)
+    slices = _slices(module)
+
+    def obstacle(block: GateBlock) -> str | None:
+        """Why it is convolved directly; None where it is not."""
+        if fused:
+            return "with norms" if has_norms(block) else None
+        if not fits_here:
+            return f"in {precision} on {device.type}"
+        if not can_take(block):
+            return f"with kernels of {_sides(block)}"
+        if name == "auto" and not pays(block, tiles * slices.get(block, 1)):
+            return TOO_SMALL
+        return None
+
     blocks = _blocks(module)
-    taken = [block for block in blocks if fits_here and name in ("auto", "winograd") and can_take(block)]
-    if name == "auto":
-        tiles = batch * -(-grid[0] // OUTPUT) * -(-grid[1] // OUTPUT)
-        slices = _slices(module)
-        taken = [block for block in taken if pays(block, tiles * slices.get(block, 1))]
-    fused = [block for block in blocks if not has_norms(block)]
-    if not (name == "fused" or (name == "auto" and device.type == "cuda")):
-        fused = []
-    said: dict[str, Any] = {"asked": name, "winograd": len(taken), "direct": len(blocks) - len(taken) - len(fused)}
+    if name == "direct":
+        return {"asked": name, "winograd": 0, "direct": len(blocks)}
+    reasons = Counter(reason for reason in map(obstacle, blocks) if reason is not None)
+    taken = len(blocks) - reasons.total()
+    said: dict[str, Any] = {"asked": name, "winograd": 0 if fused else taken, "direct": reasons.total()}
     if fused:
-        said["fused"] = len(fused)
-    return {**said, "rounding": ROUNDING} if taken else said
+        said["fused"] = taken
+    if reasons:
+        said["directly"] = dict(reasons)
+    return {**said, "rounding": ROUNDING} if said["winograd"] else said
+
+
+def engine_line(record: Mapping[str, Any]) -> str | None:
+    """What a log says of :func:`engine_record`; None where nothing but kernels of one cell is convolved directly."""
+    reasons: Mapping[str, int] = record.get("directly", {})
+    if not any(reason != _ONE_CELL for reason in reasons):
+        return None
+    other = "fused" if "fused" in record else "winograd"
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    by = f"{record[other]} gate blocks by {other}, {record['direct']}" if record[other] else "all gate blocks"
+    return f"engine {record['asked']}: {by} directly: {why}"
 
 
 def _blocks(module: nn.Module) -> list[GateBlock]:
     return [part for part in module.modules() if isinstance(part, GateBlock)]
+
+
+def _sides(block: GateBlock) -> str:
+    return " x ".join(map(str, next(iter(block.kernels.values())).shape[2:]))
 
 
 def _slices(module: nn.Module) -> dict[GateBlock, int]:

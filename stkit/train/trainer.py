@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from stkit.run.directory import RunDirectory
 
 
+LOG = logging.getLogger("stkit.train")
 _INTERRUPTED = "interrupted"
 
 
@@ -236,8 +238,12 @@ def restore_latest(training: Training) -> None:
 
 def describe_training(training: Training) -> None:
     """Write what is known before the first step into the run directory."""
+    from stkit.stacks.engine import engine_line
     from stkit.train.device import describe
 
+    line = engine_line(training.engine)
+    if line is not None:
+        LOG.info(line)
     with told_when_full(training.run.pipeline):
         training.data.pipeline.save(training.run.pipeline)
     training.run.update_record(

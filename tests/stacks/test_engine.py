@@ -11,7 +11,7 @@ import stkit
 from stkit.cells import Auto, Direct, Fused, GateBlock, Winograd
 from stkit.errors import RecipeError
 from stkit.stacks.build import model_config
-from stkit.stacks.engine import engine_record
+from stkit.stacks.engine import engine_line, engine_record
 from stkit.stacks.forecaster import Forecaster
 
 CPU = torch.device("cpu")
@@ -45,15 +45,16 @@ def test_engines_give_the_same_forecast() -> None:
 
 
 def test_insisting_where_no_kernel_fits_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"model\.engine: winograd takes square kernels of 3 or 5 cells, and no cell"):
+    expected = r"model\.engine: winograd takes square kernels of 3 or 5 cells, and no cell of this model has them, but "
+    with pytest.raises(RecipeError, match=expected + r"7 x 7, 1 x 1; say auto"):
         stkit.build("predrnn", layers=[4], cell={"kernel": 7}, engine="winograd")
     stkit.build("predrnn", layers=[4], cell={"kernel": 7}, engine="auto")
     with pytest.raises(RecipeError, match="winogrd"):
         stkit.build("predrnn", layers=[4], engine="winogrd")
 
 
-def record(name: Any, layers: list[int], **said: Any) -> dict[str, Any]:
-    forecaster = stkit.build("predrnn", layers=layers, cell={"kernel": 5}, engine=name)
+def record(name: Any, layers: list[Any], cell: dict[str, Any] | None = None, **said: Any) -> dict[str, Any]:
+    forecaster = stkit.build("predrnn", layers=layers, cell={"kernel": 5} if cell is None else cell, engine=name)
     return engine_record(forecaster, name, **{"batch": 8, "grid": (16, 16), "device": CPU, "precision": "no", **said})
 
 
@@ -83,6 +84,50 @@ def test_the_record_counts_slices() -> None:
         x, h = torch.zeros(1, 1, 2, side, 8), torch.zeros(1, 128, 2, side, 8)
         assert isinstance(gates.engine, Auto)
         assert gates.engine.processor.takes(gates, {"x": (x,), "h": (h,), "m": (h,)}) == bool(taken)
+
+
+SMALL = "too small to gain from it"
+CUDA = {"device": torch.device("cuda")}
+SEVEN = {"width": 32, "cell": {"name": "st_lstm", "kernel": 7}}
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "said", "line"),
+    [
+        ("direct", [8, 8], {}, None),
+        ("auto", [32, 32], {}, None),
+        ("winograd", [8, 8], {}, None),
+        ("fused", [8, 8], {}, None),
+        ("auto", [32, 32], CUDA, None),
+        ("auto", [8, 8], {}, f"engine auto: all gate blocks directly: 4 {SMALL}, 3 with kernels of 1 x 1"),
+        ("auto", [32, 32], {"batch": 1}, f"engine auto: all gate blocks directly: 4 {SMALL}, 3 with kernels of 1 x 1"),
+        ("auto", [32, 32], {"precision": "bf16"}, "engine auto: all gate blocks directly: 7 in bf16 on cpu"),
+        (
+            "winograd",
+            [SEVEN, 32],
+            {},
+            "engine winograd: 2 gate blocks by winograd, 5 directly: 2 with kernels of 7 x 7, 3 with kernels of 1 x 1",
+        ),
+        (
+            "auto",
+            [SEVEN, 32],
+            {},
+            "engine auto: 2 gate blocks by winograd, 5 directly: 2 with kernels of 7 x 7, 3 with kernels of 1 x 1",
+        ),
+        (
+            "fused",
+            [8, 8],
+            {"cell": {"norm": "channel"}},
+            "engine fused: 3 gate blocks by fused, 4 directly: 4 with norms",
+        ),
+    ],
+)
+def test_what_is_convolved_directly_is_one_line_with_its_reasons(
+    name: str, layers: list[Any], said: dict[str, Any], line: str | None
+) -> None:
+    found = record(name, layers, **said)
+    assert engine_line(found) == line
+    assert sum(found.get("directly", {}).values()) == (0 if name == "direct" else found["direct"])
 
 
 @pytest.mark.parametrize("said", [{"precision": "bf16"}, {"device": torch.device("cuda")}])

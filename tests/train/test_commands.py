@@ -85,3 +85,43 @@ def test_bad_requests_end_with_2_and_leave_nothing(file, tmp_path, capsys, argum
     assert told.err.startswith("error: ")
     assert message in told.err
     assert not (tmp_path / "run").exists()
+
+
+WINOGRAD = "model.engine=winograd"
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ([], "engine auto: all gate blocks directly: 4 too small to gain from it, 3 with kernels of 1 x 1"),
+        (["model.cell.kernel=7"], "engine auto: all gate blocks directly: 4 with kernels of 7 x 7, 3 with kernels of"),
+        (["train.precision=bf16"], "engine auto: all gate blocks directly: 7 in bf16 on cpu"),
+        ([WINOGRAD], None),
+        (["model.engine=fused", "model.cell.kernel=7"], None),
+        (["model.engine=direct", "train.precision=bf16"], None),
+    ],
+    ids=str,
+)
+def test_an_engine_that_does_not_fit_everywhere_is_one_line_of_the_log(file, tmp_path, capsys, given, line):
+    assert run(["recipe", file, "train.steps=1", *given, "--out", "run", "--no-eval"]) == 0
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("engine ") == (0 if line is None else 1)
+    assert (line or "") in log
+    assert capsys.readouterr().err.count("engine ") == log.count("engine ")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["model.cell.kernel=1"], "no cell of this model has them, but 1 x 1; say auto"),
+        (["model.cell.kernel=7"], "no cell of this model has them, but 7 x 7, 1 x 1; say auto"),
+        (["train.precision=bf16"], "winograd computes in float32 on a processor, not in bf16 on cpu; say auto"),
+    ],
+    ids=str,
+)
+def test_an_engine_that_is_insisted_on_and_fits_nowhere_is_refused(file, tmp_path, capsys, given, message):
+    assert run(["recipe", file, WINOGRAD, *given, "--out", "run"]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("error:") == 1
+    assert not (tmp_path / "run").exists()
