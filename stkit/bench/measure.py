@@ -18,21 +18,27 @@ from stkit.bench.generated import Generated
 from stkit.bench.machine import done, machine, peak_flops
 from stkit.bench.startup import startup_seconds
 from stkit.run.record import now, versions
+from stkit.stacks.captured import Forecasts
 from stkit.train.device import make_accelerator
-from stkit.train.held import watch
+from stkit.train.held import Held, watch
 from stkit.train.setup import Training, put_together
 from stkit.train.step import optimiser_step
 from stkit.train.trainer import callbacks_told
 
 if TYPE_CHECKING:
     from stkit.recipe.loaded import LoadedRecipe
+    from stkit.stacks.forecaster import Forecaster
+
+DTYPES = {"no": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What is multiplied at each ``train.precision``; whether products of float32 are rounded is torch's own setting."""
 
 
 def measure(loaded: LoadedRecipe, *, rounds: int = 5, seconds: float = 0.5, startup: bool = True) -> dict[str, Any]:
     """The record of a recipe on this machine.
 
     In each round training steps are taken for ``seconds``, at least one, then forecasts; the round's figure is the mean
-    of them. A first round warms up and does not count.
+    of them. A first round warms up and does not count. On a GPU both are replayed from graphs where they can be
+    recorded; memory is that of the first step and the first forecast, in which they are.
 
     Args:
         loaded: the recipe.
@@ -49,17 +55,20 @@ def measure(loaded: LoadedRecipe, *, rounds: int = 5, seconds: float = 0.5, star
     data = Generated(recipe)
     training = put_together(loaded, accelerator, data)
     forecaster = training.objective.forecaster
-    context, known = (None if part is None else part.to(device) for part in data.context(1, recipe.evaluate.batch_size))
+    context, known = data.context(1, recipe.evaluate.batch_size)
+    context, known = context.to(device), None if known is None else known.to(device)
 
     def train() -> None:
         training.step = 0  # the schedule and the sampling of the first step, however long it goes on
         optimiser_step(training, read=False)
         training.unread.clear()
 
+    ahead = Forecasts(forecaster)
+
     @torch.no_grad()
-    def forecast() -> None:
+    def forecast(by: Forecasts | Forecaster = ahead) -> None:
         forecaster.eval()
-        forecaster(context, recipe.data.horizon, known=known)
+        by(context, recipe.data.horizon, known=known)
         forecaster.train()
 
     parts: dict[str, tuple[Callable[[], None], int]] = {
@@ -69,23 +78,25 @@ def measure(loaded: LoadedRecipe, *, rounds: int = 5, seconds: float = 0.5, star
     with callbacks_told(training):
         found: dict[str, dict[str, Any]] = {}
         taken: dict[str, list[float]] = {name: [] for name in parts}
+        held: dict[str, Held] = {}
+        for name, (run, _) in parts.items():
+            with watch(device) as held[name]:  # what an engine or a graph keeps is made at first
+                run()
         for turn in range(rounds + 1):
             for name, (run, _) in parts.items():
                 mean = _mean_seconds(run, device, seconds)
                 if turn:
                     taken[name].append(mean)
-        for name, (run, size) in parts.items():
-            with watch(device) as held:
-                run()
+        for name, (_, size) in parts.items():
             found[name] = {
                 "seconds": statistics.median(taken[name]),
                 "spread": [min(taken[name]), max(taken[name])],
                 "sequences": size,
-                "peak_bytes": held.most + _standing(training, with_optimiser=name == "training"),
+                "peak_bytes": held[name].most + _standing(training, with_optimiser=name == "training"),
             }
         forward, backward = _launches(training)
         found["training"] |= {"launches_forward": forward, "launches_backward": backward}
-        found["forecast"]["launches_forward"] = launches(forecast)
+        found["forecast"]["launches_forward"] = launches(lambda: forecast(forecaster))
         _with_share(found, training, device)
     record = {
         "format": FORMAT,
@@ -143,7 +154,7 @@ def _launches(training: Training) -> tuple[int, int]:
 def _with_share(found: dict[str, dict[str, Any]], training: Training, device: torch.device) -> None:
     """Put in the share of the peak: the arithmetic of direct convolutions, over the time and the measured peak."""
     recipe = training.recipe
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.train.precision]
+    dtype = DTYPES[recipe.train.precision]
     batch = training.batches[0]
     forecaster = training.objective.forecaster
     flops = step_flops(forecaster, batch["frames"], recipe.data.input_steps, batch.get("known"))

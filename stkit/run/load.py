@@ -116,8 +116,7 @@ class TrainedForecaster:
         known = self._known(ahead, fields.shape[0], horizon, coming)
         base = self.pipeline.base(self.pipeline.with_targets(fields), when, horizon, ahead)
         inside, valid = self._inputs(fields, when, given)
-        ahead_of = self._by_graphs if inside.is_cuda else self.forecaster
-        said = ahead_of(inside, horizon, known=known, base=base, valid=valid)
+        said = self._by_graphs(inside, horizon, known=known, base=base, valid=valid)
         return self.pipeline.inverse(said, ahead)
 
     @torch.no_grad()
@@ -160,6 +159,10 @@ class TrainedForecaster:
         base = self.pipeline.base(self.pipeline.with_targets(fields), when, horizon, ahead)
         inside, valid = self._inputs(fields, when, given)
         cuts = sorted({*range(0, after, at_a_time), *range(after, horizon, at_a_time), horizon})
+        if len(cuts) == 2 and not after:  # a single piece, as most forecasts are: by a graph, as a call
+            known = self._known(ahead, batch, horizon, coming)
+            yield 0, self.pipeline.inverse(self._by_graphs(inside, horizon, known=known, base=base, valid=valid), ahead)
+            return
         state: StreamState | None = None
         for first, stop in itertools.pairwise(cuts):
             when_said = None if ahead is None else ahead[:, first:stop]

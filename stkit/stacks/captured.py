@@ -162,12 +162,12 @@ class Forecasts:
         fast = Forecasts(forecaster.cuda())
         forecast = fast(context, horizon=10)
 
-    What cannot be recorded is computed without a graph, after one line in the log; so is everything while somebody
-    watches the cells (:mod:`stkit.cells.observe`).
+    What cannot be recorded is computed without a graph, after one line in the log; so is everything on a processor, and
+    while somebody watches the cells (:mod:`stkit.cells.observe`).
 
     Args:
-        forecaster: on a GPU, where it stays; its weights may change in place.
-        recorder: as for :class:`Captured`.
+        forecaster: it stays where it is; its weights may change in place.
+        recorder: as for :class:`Captured`; one that is given records on any device.
         at_once: record a size when it is first asked for; otherwise when it is asked for again.
     """
 
@@ -176,6 +176,7 @@ class Forecasts:
         self.reason: str | None = None
         """Why no graphs are recorded any more; None: they are."""
         self._recorder: Recorder = CudaGraphs() if recorder is None else recorder
+        self._anywhere = recorder is not None
         self._at_once = at_once
         self._seen: set[Any] = set()
         self._by_horizon: dict[int, Captured] = {}
@@ -209,6 +210,8 @@ class Forecasts:
         return forecast
 
     def _wanted(self, context: Tensor, horizon: int) -> bool:
+        if not (context.is_cuda or self._anywhere):
+            return False
         size = (context.shape, horizon)
         wanted = self._at_once or size in self._seen
         self._seen.add(size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,7 @@ from stkit.train.device import vector
 LOG = logging.getLogger("stkit.train")
 
 Asked = Literal["auto", "off", "on"]
+_SCALARS = (bool, int, float, str, type(None))
 Part = Mapping[str, Tensor]
 Passes = Callable[[Part, Tensor | None, Tensor], Tensor]
 """``(part of a batch, tokens or None, factors of the loss's terms) -> sums of the terms``; adds to the gradients."""
@@ -65,6 +66,9 @@ class GraphedPasses:
 
     Gradients stay where the graphs write them, so they are zeroed in place while :attr:`keeps_gradients`.
 
+    A graph has what was computed when it was recorded: numbers that a module holds as Python values are part of it.
+    Where such a value changes between steps, as a weight that falls may, training goes on without graphs.
+
     Args:
         passes: launch by launch.
         module: whose parameters get gradients.
@@ -85,6 +89,7 @@ class GraphedPasses:
         self.reason = "it was not asked for" if asked == "off" else reason
         self._recorder: Recorder = CudaGraphs() if recorder is None else recorder
         self._captured: dict[tuple[str, ...], Captured] = {}
+        self._recorded_with: list[Any] = []
 
     @property
     def keeps_gradients(self) -> bool:
@@ -105,6 +110,8 @@ class GraphedPasses:
         Raises:
             UsageError: graphs are insisted on and the step cannot be recorded.
         """
+        if self.reason is None and self.keeps_gradients:
+            self._compare_values()
         if self.reason is not None:
             return self._passes(part, tokens, factors)
         names = tuple(part)
@@ -120,14 +127,38 @@ class GraphedPasses:
             sums: Tensor = captured(tokens, factors, *part.values())
         except RuntimeError as error:
             told = str(error).partition("\n")[0]
-            if self._asked == "on":
-                raise UsageError(f"train.graph: on cannot be, the step could not be recorded: {told}") from error
-            self.reason = f"the step could not be recorded: {told}"
-            LOG.warning("train.graph: training goes on without a graph; %s", self.reason)
+            self._give_up(f"the step could not be recorded: {told}", error)
             return self._passes(part, tokens, factors)
         if captured.sizes > before:
+            self._recorded_with = [value for _, value in _values(self._module)]
             LOG.info("train.graph: recorded a training step in %.1f s", captured.seconds)
         return sums
+
+    def _compare_values(self) -> None:
+        """Give up if a value is another one than when the graphs were recorded."""
+        now = list(_values(self._module))
+        if len(now) != len(self._recorded_with):
+            self._give_up("the model's parts are others than when the step was recorded")
+            return
+        for (name, value), recorded in zip(now, self._recorded_with, strict=True):
+            if value != recorded:
+                self._give_up(
+                    f"{name} was {recorded} when the step was recorded and is {value} now; a graph follows values that "
+                    "change in a tensor, such as a buffer"
+                )
+                return
+
+    def _give_up(self, reason: str, cause: BaseException | None = None) -> None:
+        """No graphs from now on, after one line.
+
+        Raises:
+            UsageError: graphs are insisted on.
+        """
+        if self._asked == "on":
+            raise UsageError(f"train.graph: on cannot be, {reason}") from cause
+        self.reason = reason
+        self._captured.clear()
+        LOG.warning("train.graph: training goes on without a graph; %s", reason)
 
     def _as_before(self) -> Callable[[], None]:
         """Gradients as they are now, to be put back after a recording has added to them."""
@@ -143,3 +174,13 @@ class GraphedPasses:
                     parameter.grad.copy_(gradient)
 
         return put_back
+
+
+def _values(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The Python values that a module and its parts hold, with names for people; of pairs and the like their parts."""
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, _SCALARS) or (
+                isinstance(value, tuple) and all(isinstance(each, _SCALARS) for each in value)
+            ):
+                yield f"{type(part).__name__}.{name}", value

@@ -38,6 +38,10 @@ class Loss(nn.Module):
 
     The loss that is minimised is ``sum over terms (global sum / global count)``, where global means: over all processes
     and all accumulated parts of the batch. The counts of a batch must therefore be known before the model runs.
+
+    On a GPU a step may be recorded and replayed. So what changes from step to step, such as a weight that falls, is
+    kept in a tensor (a buffer) and changed in place; where a Python value changes, training goes on without graphs.
+    Nothing is made on the processor or read by it.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()

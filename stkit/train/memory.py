@@ -118,7 +118,8 @@ def _rollout(
         tokens = torch.ones(frames.shape[0], steps - 2, dtype=torch.bool, device=frames.device)
     short = Objective(objective.forecaster, objective.loss, context, recompute=level)
     objective.loss.eval()  # a loss whose weights change while it trains need not know of a step
-    with torch.random.fork_rng(), watch(frames.device) as held:
+    gpus = [frames.device] if frames.device.type == "cuda" else []
+    with torch.random.fork_rng(gpus), watch(frames.device) as held:
         terms = short(cut, tokens)
         loss = sum(value for value, _ in terms.values())
         del terms

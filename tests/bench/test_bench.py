@@ -2,6 +2,7 @@
 
 import copy
 import json
+from typing import get_args
 
 import pytest
 import torch
@@ -14,10 +15,12 @@ from stkit.bench.compare import COUNTED, compare, read_record
 from stkit.bench.count import launches, step_flops
 from stkit.bench.generated import Generated
 from stkit.bench.machine import machine, peak_flops
+from stkit.bench.measure import DTYPES
 from stkit.bench.startup import startup_seconds
 from stkit.cli.main import run
 from stkit.errors import UsageError
 from stkit.recipe import load
+from stkit.recipe.sections.train import TrainConfig
 from stkit.train.device import make_accelerator
 from stkit.train.setup import assemble
 
@@ -68,6 +71,11 @@ def test_generated_data_have_the_shapes_of_the_real_ones(ref):
     context, known = data.context(0, 3)
     assert context.shape[:3] == (3, loaded.recipe.data.input_steps, data.state_channels + data.known_channels)
     assert (known is not None) == bool(data.known_channels)
+
+
+def test_each_precision_has_a_peak():
+    asked = TrainConfig.model_fields["precision"].annotation
+    assert set(DTYPES) == set(get_args(asked))
 
 
 def test_the_machine_and_its_peak():

@@ -93,6 +93,59 @@ def test_what_cannot_be_recorded_goes_on_without_after_one_line(caplog: pytest.L
     assert passes.told == {"asked": "auto", "recorded": False, "because": passes.reason}
 
 
+class Falling(nn.Linear):
+    """A module with a weight that falls from step to step, once as a Python value and once in a tensor."""
+
+    def __init__(self, *, in_tensor: bool) -> None:
+        super().__init__(3, 1)
+        self.in_tensor = in_tensor
+        self.factor = 1.0
+        self.register_buffer("kept", torch.ones(()))
+
+    def at_step(self, step: int) -> None:
+        if self.in_tensor:
+            self.get_buffer("kept").fill_(1 / (1 + step))
+        else:
+            self.factor = 1 / (1 + step)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.get_buffer("kept") * super().forward(x)
+
+
+def falling(asked: Any, *, in_tensor: bool) -> tuple[list[float], GraphedPasses]:
+    """Biases' gradients of three steps."""
+    torch.manual_seed(0)
+    module, found = Falling(in_tensor=in_tensor), []
+    passes = GraphedPasses(squares(module), module, asked, None, Anew())
+    for step in range(3):
+        module.at_step(step)
+        module.zero_grad(set_to_none=not passes.keeps_gradients)
+        passes({"frames": torch.ones(2, 3)}, None, torch.ones(1))
+        assert module.bias.grad is not None
+        found.append(float(module.bias.grad))
+    return found, passes
+
+
+def test_a_value_that_changes_ends_the_graphs_and_a_tensor_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    """A graph would go on with the value of the step at which it was recorded."""
+    expected, _ = falling("off", in_tensor=False)
+    with caplog.at_level(logging.WARNING, logger="stkit.train"):
+        in_tensor, passes = falling("auto", in_tensor=True)
+        assert not caplog.records
+        by_value, gave_up = falling("auto", in_tensor=False)
+    assert expected == in_tensor == by_value
+    assert passes.told["recorded"] is True
+    (told,) = [record.message for record in caplog.records]
+    assert told == (
+        "train.graph: training goes on without a graph; Falling.factor was 1.0 when the step was recorded and is 0.5 "
+        "now; a graph follows values that change in a tensor, such as a buffer"
+    )
+    assert gave_up.told == {"asked": "auto", "recorded": False, "because": gave_up.reason}
+    assert not gave_up.keeps_gradients
+    with pytest.raises(UsageError, match=r"train\.graph: on cannot be, Falling\.factor was 1\.0 when"):
+        falling("on", in_tensor=False)
+
+
 def test_insisting_on_what_cannot_be_recorded_is_refused() -> None:
     with pytest.raises(UsageError, match=r"train\.graph: on cannot be, the step could not be recorded: CUDA error: op"):
         gradients("on", Unable())

@@ -8,6 +8,7 @@ import xarray as xr
 import stkit
 from stkit.errors import CheckpointError, DataError, UsageError
 from stkit.run.execute import execute
+from stkit.stacks.captured import Forecasts
 
 KINDS = {
     "plain": {},
@@ -52,6 +53,31 @@ def test_physical_units_in_and_out(trained, record):
     assert sea.isfinite().all()
     assert 10 < sea.mean() < 30  # degrees, not deviations
     assert not sea.requires_grad
+
+
+def test_calls_and_pieces_are_recorded_when_their_size_comes_again(trained, record, monkeypatch):
+    """As on a GPU, where calls, evaluation and prediction share the graphs; a long forecast goes without."""
+    values, times = record
+
+    class Anew:
+        recorded = 0
+
+        def record(self, run):
+            self.recorded += 1
+            made = run()
+            return made, lambda: made.copy_(run())
+
+    recorder = Anew()
+    monkeypatch.setattr(trained, "_by_graphs", Forecasts(trained.forecaster, recorder, at_once=False))
+    for first, recorded in ((10, 0), (11, 1), (12, 1)):
+        given, when = values[first : first + 5], times[first : first + 5]
+        ((place, piece),) = trained.pieces(given, 3, times=when)
+        assert place == 0
+        assert recorder.recorded == recorded
+        whole = torch.cat([said for _, said in trained.pieces(given, 3, at_a_time=1, times=when)], dim=1)
+        torch.testing.assert_close(piece, whole, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert torch.equal(trained(given, 3, times=when).nan_to_num(), piece.nan_to_num())
+    assert recorder.recorded == 1
 
 
 def test_batches_tensors_and_times_of_each(trained, record):

@@ -43,11 +43,10 @@ class RecognitionLoss(Loss):
         decrease_per_step: of the weight of the prediction.
         floor: of the weight of the prediction.
 
-    Attributes:
-        step: finished optimiser steps; the callback ``prediction_weight`` keeps it.
+    The weight is kept in a tensor, which a graph of the training step follows (:mod:`stkit.train.graph`).
     """
 
-    step: int | None
+    weight: Tensor
 
     def __init__(
         self,
@@ -64,7 +63,8 @@ class RecognitionLoss(Loss):
         self.recognition_weight = recognition_weight
         self.l1_weight, self.l2_weight = l1_weight, l2_weight
         self.start, self.decrease_per_step, self.floor = start, decrease_per_step, floor
-        self.step = None
+        self.register_buffer("weight", torch.full((), torch.nan, dtype=torch.float64), persistent=False)
+        self._knows_step = False
         self.classifier = nn.Linear(width, DIRECTIONS)
 
     @classmethod
@@ -72,26 +72,37 @@ class RecognitionLoss(Loss):
         """As a recipe says it."""
         return cls(site.widths[-1], **config.model_dump(exclude={"name"}))
 
+    def at_step(self, step: int) -> None:
+        """Training has finished so many optimiser steps; the callback ``prediction_weight`` says so."""
+        self.weight.fill_(max(self.start - self.decrease_per_step * step, self.floor))
+        self._knows_step = True
+
     @property
     def prediction_weight(self) -> float:
-        """``w(step)``.
+        """``w(step)``; NaN before somebody has said at which step training is."""
+        return float(self.weight)
+
+    def _weighted(self, total: Tensor, factor: float) -> Tensor:
+        """A sum of the prediction's errors, times its factor and, in training, ``w(step)``.
 
         Raises:
             ValueError: if nobody says at which step training is.
         """
-        if self.step is None:
+        if not self.training:
+            return factor * total
+        if not self._knows_step:
             raise ValueError(
                 "the loss 'recognition' does not know the step of training: "
                 "put the callback 'prediction_weight' into train.callbacks"
             )
-        return max(self.start - self.decrease_per_step * self.step, self.floor)
+        return (self.weight * factor).to(total.dtype) * total
 
     def counts(self, valid: Tensor) -> dict[str, Tensor]:
         """Valid cells for the prediction, samples for the recognition."""
         cells = valid.sum(dtype=torch.float64)
         counts = {"l1": cells, "l2": cells}
         if self.training:
-            counts["recognition"] = torch.tensor(valid.shape[0], device=valid.device, dtype=torch.float64)
+            counts["recognition"] = torch.full((), valid.shape[0], device=valid.device, dtype=torch.float64)
         return counts
 
     def forward(
@@ -108,12 +119,11 @@ class RecognitionLoss(Loss):
         Raises:
             ValueError: if the top layer hands out no hidden state, or nobody says at which step training is.
         """
-        weight = self.prediction_weight if self.training else 1.0
         difference = prediction.float() - target.float()
         counts = self.counts(valid)
         terms: Terms = {
-            "l1": (weight * self.l1_weight * masked_sum(difference.abs(), valid), counts["l1"]),
-            "l2": (weight * self.l2_weight * masked_sum(difference.square(), valid), counts["l2"]),
+            "l1": (self._weighted(masked_sum(difference.abs(), valid), self.l1_weight), counts["l1"]),
+            "l2": (self._weighted(masked_sum(difference.square(), valid), self.l2_weight), counts["l2"]),
         }
         if self.training:
             told = self.recognise(aux)[:, 1 - target.shape[1] :]
@@ -156,7 +166,7 @@ class PredictionWeight(Callback):
         loss: Any = context.objective.loss
         if not isinstance(loss, RecognitionLoss):
             raise ValueError("the callback 'prediction_weight' belongs to the loss 'recognition'")
-        loss.step = context.step
+        loss.at_step(context.step)
 
 
 def directions(target: Tensor, valid: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from stkit_e3d_lstm.config import RecognitionConfig
 from stkit_e3d_lstm.recognition import PredictionWeight, RecognitionLoss, directions
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import stkit
 from stkit.plugin.manager import plugins
@@ -78,13 +79,32 @@ def test_the_weight_of_the_prediction_falls_to_its_floor() -> None:
     assert told == [1.0, 0.75, 0.5, 0.3, 0.3, 0.3]
 
 
+def test_a_graph_of_the_step_follows_the_weight() -> None:
+    """What is recorded has Python values as they were; the weight must not be one."""
+    torch.manual_seed(0)
+    forecaster, loss = small(), built(decrease_per_step=0.25)
+    frames = moving(1, 1)
+    out = forecaster.rollout(frames, 2)
+    target, valid = frames[:, 1:], torch.ones_like(frames[:, 1:], dtype=torch.bool)
+    aux = [tuple({name: x.detach() for name, x in layer.items()} for layer in step) for step in out.aux]
+
+    def terms(predictions: Tensor) -> list[Tensor]:
+        return [total for total, _ in loss(predictions, target, valid, aux).values()]
+
+    loss.at_step(0)
+    recorded = make_fx(terms)(out.predictions.detach())
+    loss.at_step(3)
+    found, expected = recorded(out.predictions.detach()), terms(out.predictions.detach())
+    assert [x.tolist() for x in found] == [x.tolist() for x in expected]
+
+
 def test_the_terms() -> None:
     torch.manual_seed(0)
     forecaster, loss = small(), built(recognition_weight=2.0, l1_weight=0.25, l2_weight=3.0, start=0.5)
     frames = torch.cat([moving(1, 1), moving(-1, 1)])
     out = forecaster.rollout(frames, 2)
     target, valid = frames[:, 1:], torch.ones_like(frames[:, 1:], dtype=torch.bool)
-    loss.step = 0
+    loss.at_step(0)
     terms = loss(out.predictions, target, valid, out.aux)
     plain = L1L2(0.25, 3.0)(out.predictions, target, valid, out.aux)
     for name in ("l1", "l2"):
@@ -116,7 +136,7 @@ def test_it_learns_to_recognise() -> None:
     """The states and the classifier, trained together, tell the directions apart."""
     torch.manual_seed(0)
     forecaster, loss = small(8), RecognitionLoss(8)
-    loss.step = 0
+    loss.at_step(0)
     frames = torch.cat([moving(down, right) for down in (-1, 1) for right in (-1, 1)])
     target, valid = frames[:, 1:], torch.ones_like(frames[:, 1:], dtype=torch.bool)
     optimiser = torch.optim.Adam([*forecaster.parameters(), *loss.parameters()], lr=3e-2)

@@ -60,7 +60,7 @@ class DecouplingLoss(Loss):
 
     def counts(self, valid: Tensor) -> dict[str, Tensor]:
         """Valid cells for the squared error, samples for the decoupling."""
-        samples = torch.tensor(valid.shape[0], device=valid.device, dtype=torch.float64)
+        samples = torch.full((), valid.shape[0], device=valid.device, dtype=torch.float64)
         return {"mse": valid.sum(dtype=torch.float64), "decoupling": samples}
 
     def forward(
