@@ -61,7 +61,7 @@ def build(form: str) -> Callable[[Any], None]:
     """A step of that form on a signal: forward, and the gradients of all parameters and of the signal."""
     import torch
 
-    from stkit.cells import AttachmentSite, TransitionSite
+    from stkit.cells import AttachmentSite, TransitionSite, elapsed
     from stkit.plugin.manager import plugins
 
     name = form.partition(",")[0]
@@ -76,8 +76,10 @@ def build(form: str) -> Callable[[Any], None]:
     def step(signal: torch.Tensor) -> None:
         state = module.initial_state(1, *signal.shape[-2:])
         if slot == "transition":  # with all memories there
-            state = {"memories": torch.randn_like(state["memories"]), "taken": state["taken"] + config.tau}
-            out = module(signal, torch.zeros_like(signal), None, state, {})[0]
+            rooms = {name: torch.randn_like(room) for name, room in state.items() if name != "taken"}
+            state = {**rooms, "taken": state["taken"] + config.tau}
+            with elapsed.after(config.tau):  # as a stack says
+                out = module(signal, torch.zeros_like(signal), None, state, {})[0]
         else:
             out = module(signal, state)[0]
         out.square().mean().backward()

@@ -1,9 +1,10 @@
 """Cells: the interface, and the blocks that the papers' cells share."""
 
-from stkit.cells import gated, observe
+from stkit.cells import elapsed, gated, observe
 from stkit.cells.attached import Attached
 from stkit.cells.attachment import Attachment, AttachmentSite
 from stkit.cells.attend import KeyMask, attend, attention_weights, mask_keys, masked_keys
+from stkit.cells.attend_parts import attend_parts
 from stkit.cells.auto import Auto
 from stkit.cells.base import (
     Cell,
@@ -50,8 +51,10 @@ __all__ = [
     "TransitionSite",
     "Winograd",
     "attend",
+    "attend_parts",
     "attention_weights",
     "build_peephole",
+    "elapsed",
     "gated",
     "mask_keys",
     "masked_keys",

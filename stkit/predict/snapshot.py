@@ -25,7 +25,7 @@ from stkit.stacks.rollout import RolloutState
 from stkit.stacks.stack import StackState
 from stkit.train.tree import flatten, storable, unflatten
 
-_FORMAT = 2
+_FORMAT = 3
 _HEADER = "stkit_stream"
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stkit.cells import observe
+from stkit.cells import elapsed, observe
 from stkit.cells.attend import masked_keys
 from stkit.cells.gates import pieces
 
@@ -40,12 +40,12 @@ class _Pieces:
         return made
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return self._engines(False), self._again(observe.repeated())
+        return self._engines(False), self._again(elapsed.steps(), observe.repeated())
 
     @contextmanager
-    def _again(self, unseen: AbstractContextManager[None]) -> Iterator[None]:
+    def _again(self, steps: int | None, unseen: AbstractContextManager[None]) -> Iterator[None]:
         """As it was in the forward pass, which has ended."""
-        with self._engines(True), masked_keys(self._module, self._keys), unseen:
+        with self._engines(True), masked_keys(self._module, self._keys), elapsed.after(steps), unseen:
             yield
 
 

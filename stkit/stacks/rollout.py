@@ -27,7 +27,9 @@ class RolloutState(NamedTuple):
 
 def detached(state: RolloutState) -> RolloutState:
     """The same numbers, from which no gradient goes back."""
-    stacks = tuple(StackState(tuple(_cut(node) for node in stack.nodes), _cut(stack.carry)) for stack in state.stacks)
+    stacks = tuple(
+        StackState(tuple(_cut(node) for node in stack.nodes), _cut(stack.carry), stack.steps) for stack in state.stacks
+    )
     return RolloutState(stacks, tuple(hidden.detach() for hidden in state.hidden))
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stkit.cells import observe
+from stkit.cells import elapsed, observe
 from stkit.cells.base import Cell, Tensors
 from stkit.plugin.config import CarryPort, axes
 from stkit.stacks import recompute
@@ -25,6 +25,9 @@ class StackState(NamedTuple):
     """Each node's own state, bottom to top."""
     carry: Tensors
     """The registers that return from the top node to the bottom one."""
+    steps: int | None = 0
+    """How many steps have been taken since the initial state, for cells that ask :mod:`stkit.cells.elapsed`; None: not
+    known, after a step that was compiled, because one graph serves all steps."""
 
 
 class StackOut(NamedTuple):
@@ -99,14 +102,17 @@ class Stack(nn.Module):
         states: list[Tensors] = []
         ys: list[Tensor] = []
         aux: list[Tensors] = []
-        for place, own in enumerate(state.nodes):
-            out = recompute.layer(self._node(place).step, signal, own, carry)
-            signal, carry = out.y, out.carry
-            states.append(out.state)
-            ys.append(out.y)
-            aux.append(out.aux)
+        steps = None if torch.compiler.is_dynamo_compiling() else state.steps
+        with elapsed.after(steps):
+            for place, own in enumerate(state.nodes):
+                out = recompute.layer(self._node(place).step, signal, own, carry)
+                signal, carry = out.y, out.carry
+                states.append(out.state)
+                ys.append(out.y)
+                aux.append(out.aux)
         returned = {name: carry[name] for name in self.returning}
-        stepped = StackOut(ys[-1], tuple(ys), StackState(tuple(states), returned), tuple(aux))
+        later = None if steps is None else steps + 1
+        stepped = StackOut(ys[-1], tuple(ys), StackState(tuple(states), returned, later), tuple(aux))
         observe.step(self, stepped)
         return stepped
 

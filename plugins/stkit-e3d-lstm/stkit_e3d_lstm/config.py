@@ -78,7 +78,7 @@ class RecallConfig(ModuleConfig):
     """Past memories that are attended to, the newest ones (the paper names no number); null: all, up to ``maximum``."""
     maximum: int = Field(32, ge=1)
     """With ``tau: null``, memories that there is room for: give at least the steps of a sequence. Beyond that the
-    oldest are forgotten. Every one costs memory and time from the first step on."""
+    oldest are forgotten. Room that is not filled costs memory and no time."""
     start: bool = False
     """Count the zeros before the first step as a memory, as released."""
     norm: NormChoice | None = ComponentConfig(name="channel")

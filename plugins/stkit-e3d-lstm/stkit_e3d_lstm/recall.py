@@ -4,7 +4,7 @@ Eidetic 3D LSTM: A Model for Video Prediction and Beyond. Yunbo Wang, Lu Jiang, 
 Long, Li Fei-Fei, ICLR 2019. Reference code: https://github.com/google/e3d_lstm, Apache-2.0 (nothing is copied).
 
 Deviations. The released code attends to every memory since the start, so that its state grows; here the state has
-room for a number of memories that is said beforehand, and a memory that is not there yet is not seen. With room for the
+room for a number of memories that is said beforehand, and attention works over those that are there. With room for the
 whole sequence the numbers are the same. The zeros before the first step are no memory, unless asked for.
 
 Axes: ``B`` batch, ``S`` memories from the oldest to the newest, ``C`` channels, ``D`` depth, ``H`` height, ``W`` width.
@@ -12,12 +12,24 @@ Axes: ``B`` batch, ``S`` memories from the oldest to the newest, ``C`` channels,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit.cells import NormFactory, NormSite, Tensors, Transition, TransitionSite, attention_weights, observe
-from stkit.cells.attend import KeyMask, attend
+from stkit.cells import (
+    KeyMask,
+    NormFactory,
+    NormSite,
+    Tensors,
+    Transition,
+    TransitionSite,
+    attend_parts,
+    attention_weights,
+    elapsed,
+    observe,
+)
 from stkit_e3d_lstm.config import RecallConfig
 
 
@@ -30,8 +42,10 @@ class Recall(Transition):
     ``C_{t-tau} .. C_{t-1}``. It works in cells on ``B C D H W`` and on ``B C H W``. The matrix of scores is never held:
     memory grows with the number of cells, not with its square.
 
-    State: ``memories``, ``B S D H W C`` (averaged over squares of ``pool`` cells), and ``taken``, ``B``: how many there
-    have been.
+    State: ``memory.tau`` .. ``memory.1``, each ``B D H W C`` (averaged over squares of ``pool`` cells), the memory of
+    so many steps ago; and ``taken``, ``B``: how many there have been. A memory is handed on and never copied. In a
+    stack, which knows how many steps it has taken, attention works over the memories that are there; a cell by itself
+    masks the others.
 
     Args:
         width: channels of the memory.
@@ -90,12 +104,9 @@ class Recall(Transition):
         self, batch: int, height: int, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> Tensors:
         """No memory yet."""
-        kept = (-(-height // self.pool), -(-width // self.pool))
-        size = (batch, self.tau, max(self.depth, 1), *kept, self.width)
-        return {
-            "memories": torch.zeros(size, device=device, dtype=dtype),
-            "taken": torch.zeros(batch, device=device, dtype=torch.int64),
-        }
+        size = (batch, max(self.depth, 1), -(-height // self.pool), -(-width // self.pool), self.width)
+        rooms = {name: torch.zeros(size, device=device, dtype=dtype) for name in self._rooms(self.tau)}
+        return {**rooms, "taken": torch.zeros(batch, device=device, dtype=torch.int64)}
 
     def forward(
         self, gate: Tensor | None, c: Tensor, x: Tensor | None, state: Tensors, carry: Tensors
@@ -107,35 +118,46 @@ class Recall(Transition):
         """
         if gate is None:
             raise ValueError("RECALL needs the pre-activation of its gate")
-        queries = _by_cell(torch.sigmoid(gate))
-        memories, taken = state["memories"], state["taken"]
+        queries = torch.sigmoid(_by_cell(gate).contiguous())
+        taken, steps = state["taken"], elapsed.steps()
+        there = self.tau if steps is None else min(steps + self.start, self.tau)
         valid = self.mask(*c.shape[-2:])
-        observe.attention(self, self._ages(), lambda cells: self.weights(queries, memories, taken, valid, cells))
-        recalled = self.recall(queries, memories, taken)
-        return self.norm(c + recalled.movedim(-1, 1).reshape(c.shape)), state, carry
+        observe.attention(
+            self, self._ages(), lambda cells: self.weights(queries, self._all(state), taken, valid, cells)
+        )
+        if there:  # else there is nothing to recall
+            memories = [state[name] for name in self._rooms(there)]
+            seen = self._seen(taken) if steps is None else None
+            c = c + self.recall(queries, memories, seen).movedim(-1, 1).reshape(c.shape)
+        return self.norm(c), state, carry
 
-    def recall(self, queries: Tensor, memories: Tensor, taken: Tensor) -> Tensor:
-        """What the queries ``B D H W C`` find in the memories: ``B D H W C``."""
+    def recall(self, queries: Tensor, memories: Sequence[Tensor], seen: Tensor | None = None) -> Tensor:
+        """What the queries find in the memories, ``B D H W C`` as they.
+
+        Args:
+            queries: ``B D H W C``.
+            memories: as in the state.
+            seen: ``B S``, bool: which of them are there; None: all.
+        """
         batch, depth, height, width, channels = queries.shape
         valid = self.mask(height, width)
         if self.region is None:
-            seen = self._seen(taken)[:, :, None, None, None]  # B S 1 1 1
-            if valid is not None:
-                seen = seen & (_share(valid, self.pool) > 0)[:, None, None]
-            keys = memories.flatten(1, 4)
-            allowed = seen.expand(memories.shape[:-1]).flatten(1)
-            return attend(queries.flatten(1, 3), keys, keys, allowed).reshape(queries.shape)
+            here = None if valid is None else (_share(valid, self.pool) > 0).flatten(1)
+            parts = [memory.flatten(1, 3) for memory in memories]
+            found = attend_parts(queries.flatten(1, 3), *parts, allowed=_allowed(here, seen, depth, parts))
+            return found.reshape(queries.shape)
 
         side = self.region
         rows, columns = -(-height // side), -(-width // side)
-        if valid is None:
+        if valid is None and (height % side or width % side):
             valid = torch.ones(1, height, width, dtype=torch.bool, device=queries.device)
-        here = _regions(valid.expand(batch, -1, -1)[:, None, :, :, None], side).flatten(1)  # (B R) cells of a slice
-        seen = self._seen(taken).repeat_interleave(rows * columns, dim=0)  # (B R) S
-        allowed = seen[:, :, None, None] & here[:, None, None]
-        allowed = allowed.expand(-1, -1, depth, -1).flatten(1)
-        keys = _regions(memories.flatten(1, 2), side).flatten(1, 3)
-        found = attend(_regions(queries, side).flatten(1, 3), keys, keys, allowed)
+        here = None
+        if valid is not None:
+            here = _regions(valid.expand(batch, -1, -1)[:, None, :, :, None], side).flatten(1)
+        seen = None if seen is None else seen.repeat_interleave(rows * columns, dim=0)
+        parts = [_regions(memory, side).flatten(1, 3) for memory in memories]
+        allowed = _allowed(here, seen, depth, parts)
+        found = attend_parts(_regions(queries, side).flatten(1, 3), *parts, allowed=allowed)
         found = found.reshape(batch, rows, columns, depth, side, side, channels)
         found = found.permute(0, 3, 1, 4, 2, 5, 6)  # B rows columns D y x C -> B D rows y columns x C
         return found.reshape(batch, depth, rows * side, columns * side, channels)[:, :, :height, :width]
@@ -145,8 +167,8 @@ class Recall(Transition):
 
         Args:
             queries: ``B D H W C``; those of a cell's slices are averaged.
-            memories: as in the state; the weights of a cell's slices are added up, those of a square of ``pool`` cells
-                shared out among its cells.
+            memories: ``B S D H W C``, of the state; the weights of a cell's slices are added up, those of a
+                square of ``pool`` cells shared out among its cells.
             taken: as in the state.
             valid: ``B H W`` or ``1 H W``, what may be looked at; None: everything.
             cells: ``K``, counted row by row.
@@ -172,15 +194,28 @@ class Recall(Transition):
 
     def commit(self, c_new: Tensor, state: Tensors) -> Tensors:
         """The new memory comes, the oldest one goes."""
-        memory = _by_cell(c_new).to(state["memories"].dtype)
+        names = self._rooms(self.tau)
+        memory = _by_cell(c_new).to(state[names[0]].dtype).contiguous()
         if self.pool > 1:
             memory = self._averaged(memory)
-        memories = torch.cat([state["memories"][:, 1:], memory[:, None]], dim=1)
-        return {"memories": memories, "taken": state["taken"] + 1}
+        rooms = [*(state[name] for name in names[1:]), memory]
+        if elapsed.steps() is None:
+            # So that one compiled step serves all steps: either every room requires a gradient, or none.
+            rooms = [*torch.stack(rooms).unbind()]
+        return {**dict(zip(names, rooms, strict=True)), "taken": state["taken"] + 1}
 
     def extra_repr(self) -> str:
         """What is attended to, for ``print(model)``."""
         return f"tau={self.tau}, start={self.start}, pool={self.pool}, region={self.region}"
+
+    @staticmethod
+    def _rooms(count: int) -> list[str]:
+        """Names of the newest memories, from the oldest to the newest."""
+        return [f"memory.{age}" for age in range(count, 0, -1)]
+
+    def _all(self, state: Tensors) -> Tensor:
+        """Every room: ``B S D H W C``."""
+        return torch.stack([state[name] for name in self._rooms(self.tau)], dim=1)
 
     def _ages(self) -> tuple[str, ...]:
         return tuple(f"t-{age}" for age in range(self.tau, 0, -1))
@@ -202,6 +237,26 @@ class Recall(Transition):
         share = _share(valid, self.pool).to(memory.dtype)[:, None, :, :, None]
         means = _squares(memory, self.pool).mean(dim=(3, 5))
         return means / torch.where(share > 0, share, torch.ones_like(share))
+
+
+def _allowed(here: Tensor | None, seen: Tensor | None, depth: int, parts: Sequence[Tensor]) -> Tensor | None:
+    """What attention may look at, ``B M``; None: everything.
+
+    Args:
+        here: ``B`` or ``1``, cells of a slice; None: all.
+        seen: ``B S``, memories; None: all.
+        depth: slices.
+        parts: the memories, ``B M_i C``.
+    """
+    if here is None and seen is None:
+        return None
+    batch, keys, _ = parts[0].shape
+    allowed = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=parts[0].device)
+    if here is not None:
+        allowed = allowed & here[:, None, None]
+    if seen is not None:
+        allowed = allowed & seen[:, :, None, None]
+    return allowed.expand(batch, len(parts), depth, keys // depth).flatten(1)
 
 
 def _by_cell(field: Tensor) -> Tensor:

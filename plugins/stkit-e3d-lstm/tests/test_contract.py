@@ -46,7 +46,7 @@ class TestPaper(CellContract):
 class TestOfficial(CellContract):
     name = "e3d_lstm"
     config = RELEASED
-    transition = recall(tau=None, maximum=4, start=True, norm={"name": "channel", "eps": 1e-12})
+    transition = recall(tau=None, maximum=3, start=True, norm={"name": "channel", "eps": 1e-12})
     exempt = {"gradients": "the released cell hands on the old memory, so that nothing reaches the kernels of M"}
 
 

@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stkit_e3d_lstm.recall import Recall
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import stkit
+from stkit.cells import elapsed
 from stkit.cells.attend import mask_keys
+from stkit.stacks import StackState
+
+F64 = torch.float64
 
 
 def numbers(seed: int, *shape: int) -> Tensor:
@@ -105,7 +112,7 @@ def test_pooled_memories_are_means_of_what_is_there() -> None:
     recall = Recall(1, tau=1, pool=2)
     memory = torch.arange(15.0, dtype=torch.float64).reshape(1, 1, 3, 5)
     state = after(recall, [memory])
-    kept = state["memories"].flatten().tolist()
+    kept = state["memory.1"].flatten().tolist()
     assert kept == [3, 5, 6.5, 10.5, 12.5, 14]
 
 
@@ -196,8 +203,98 @@ def test_memory_is_linear_in_the_cells_and_in_the_memories(options: dict[str, in
             kept.square().sum().backward()
         return held.most
 
-    small, large, longer = peak(16, 4), peak(32, 4), peak(16, 8)
+    small, large, longer = peak(32, 4), peak(64, 4), peak(32, 8)
     assert large <= 4.6 * small
     assert longer <= 2.3 * small
-    whole_matrix = 4 * (32 * 32) * (4 * 32 * 32)
+    whole_matrix = 4 * (64 * 64) * (4 * 64 * 64)
     assert large < whole_matrix / 8
+
+
+class Looks(TorchDispatchMode):
+    """Counts the keys of each attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "flash_attention" in str(func):
+            self.keys.append(args[1].shape[2])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_a_stack_attends_to_the_memories_that_are_there(start: bool) -> None:
+    """And the numbers are those of a cell by itself, which masks the others; also going on from a saved state."""
+    recall = {"name": "recall", "tau": 3, "start": start, "norm": None}
+    forecaster = stkit.build("convlstm", layers=[4], transition=recall, patch=1, rollout="next_frame", dtype=F64)
+    stack = forecaster.network.stack
+    cell, state = stack.nodes[0], stack.initial_state(1, 4, 5, dtype=F64)
+    own = state.nodes[0]
+    with Looks() as looks:
+        for t in range(6):
+            x = numbers(t, 1, 1, 4, 5)
+            if t == 3:
+                state = StackState(*(tuple(map(dict, state.nodes)), dict(state.carry), state.steps))
+            state = stack.step(x, state).state
+            seen, looks.keys = looks.keys, []
+            own = cell.step(x, own, {}).state
+            assert looks.keys == [3 * 20]
+            there = min(t + start, 3)
+            assert seen == ([20 * there] if there else [])
+            looks.keys = []
+            for name, value in own.items():
+                torch.testing.assert_close(state.nodes[0][name], value, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", ["none", "layer", "step", "everything"])
+@pytest.mark.parametrize("truncate", [None, 2])
+def test_memories_that_are_there_again_in_the_backward_pass(level: Any, truncate: int | None) -> None:
+    """What is computed a second time looks at as many memories as before: gradients are those of masking all."""
+    recall = {"name": "recall", "tau": 3, "norm": None}
+    forecaster = stkit.build("predrnn", layers=[3, 3], transition=recall, patch=1, cell={"kernel": 3}, dtype=F64)
+    frames = numbers(0, 2, 6, 1, 4, 4)
+
+    def gradients(**options: Any) -> list[Tensor]:
+        forecaster.zero_grad()
+        forecaster.rollout(frames, 3, truncate=truncate, **options).predictions.square().sum().backward()
+        return [p.grad.clone() for p in forecaster.parameters() if p.grad is not None]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elapsed, "steps", lambda: None)
+        expected = gradients()
+    for ours, theirs in zip(gradients(recompute=level), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    steps=st.integers(1, 6),
+    tau=st.integers(1, 4),
+    depth=st.integers(0, 3),
+    grid=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    form=st.sampled_from([{}, {"pool": 2}, {"region": 2}, {"start": True}]),
+    warm=st.integers(0, 3),
+)
+def test_counting_and_masking_give_the_same(
+    steps: int, tau: int, depth: int, grid: tuple[int, int], form: dict[str, Any], warm: int
+) -> None:
+    """From the initial state, and going on from a state that has seen some memories."""
+    recall = Recall(3, tau=tau, depth=depth, **form)
+    size = (2, 3, *((depth,) if depth else ()), *grid)
+    state = recall.initial_state(2, *grid, dtype=torch.float64)
+    for t in range(warm):
+        state = recall.commit(numbers(50 + t, *size), state)
+    first, *gates = [numbers(t, *size).requires_grad_() for t in range(steps + 1)]
+
+    def run(counted: bool) -> list[Tensor]:
+        own, c, found = state, first, []
+        for t, gate in enumerate(gates):
+            with elapsed.after(warm + t if counted else None):
+                c, own, _ = recall(gate, c, None, own, {})
+                own = recall.commit(c, own)
+            found.append(c)
+        return [*found, *torch.autograd.grad(sum(c.sum() for c in found), [first, *gates], allow_unused=True)]
+
+    for ours, theirs in zip(run(True), run(False), strict=True):
+        torch.testing.assert_close(torch.zeros_like(theirs) if ours is None else ours, theirs)

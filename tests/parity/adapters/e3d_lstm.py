@@ -54,8 +54,7 @@ def cell(golden: Golden) -> None:
     fill(ours, places, theirs)
 
     state = ours.initial_state(c.shape[0], *c.shape[-2:], dtype=torch.float64)
-    memories = torch.cat([state["transition.memories"][:, 1:], golden.take("in.c")[:, None]], dim=1)
-    state |= {"h": nchw(golden.take("in.h")), "c": c, "transition.memories": memories}
+    state |= {"h": nchw(golden.take("in.h")), "c": c, "transition.memory.1": golden.take("in.c")}
     carry = {"m": nchw(golden.take("in.m"))}
     found: list[dict[str, Tensor]] = []
     for t in range(steps):

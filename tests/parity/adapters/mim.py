@@ -154,7 +154,7 @@ def _compare_calls(golden: Golden, forecaster: Forecaster, network: NextFrame) -
     def leaked(*size: Any) -> StackState:
         fresh = start(*size)
         nodes = ({**new, **_s(old)} for new, old in zip(fresh.nodes, left[-1].nodes, strict=True))
-        return StackState(tuple(nodes), fresh.carry)
+        return StackState(tuple(nodes), fresh.carry, fresh.steps)
 
     network.stack.step = original  # type: ignore[method-assign]
     network.stack.initial_state = leaked  # type: ignore[method-assign]
