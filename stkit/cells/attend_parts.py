@@ -43,14 +43,14 @@ def attend_parts(
         return attend(queries, keys, keys, allowed)
     device = queries.device.type
     kind = made = torch.promote_types(queries.dtype, parts[0].dtype)
-    if device == "cpu":
+    if _in_blocks(queries):
         kind = torch.promote_types(kind, torch.float32)
     elif torch.is_autocast_enabled(device):
         kind = made = torch.get_autocast_dtype(device)
     with torch.autocast(device, enabled=False):
         if torch.is_grad_enabled():
             found: Tensor = _OverParts.apply(kind, allowed, queries, *parts)
-        elif device == "cpu":
+        elif _in_blocks(queries):
             found = _look(queries.to(kind), [part.to(kind) for part in parts], allowed)[0]
         else:
             found = _fused(queries.to(kind), torch.cat(parts, dim=1).to(kind), allowed)
@@ -63,7 +63,7 @@ class _OverParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kind: torch.dtype, allowed: Tensor | None, queries: Tensor, *parts: Tensor) -> Tensor:
         ctx.kind = kind
-        if queries.device.type == "cpu":
+        if _in_blocks(queries):
             found, total = _look(queries.to(kind), [part.to(kind) for part in parts], allowed)
             ctx.save_for_backward(allowed, found, total, queries, *parts)
         else:
@@ -89,6 +89,11 @@ class _OverParts(torch.autograd.Function):
             slope.to(queries.dtype),
             *(None if found is None else found.to(part.dtype) for found, part in zip(slopes, parts, strict=True)),
         )
+
+
+def _in_blocks(queries: Tensor) -> bool:
+    """Whether the backward pass goes through blocks: on a processor."""
+    return queries.device.type == "cpu"
 
 
 def _fused(queries: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:

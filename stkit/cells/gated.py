@@ -201,6 +201,10 @@ class _Gated(torch.autograd.Function):
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor | None) -> None:
     *tensors, ctx.functions, ctx.bias = inputs
+    _, _, c, d, _ = tensors
+    ctx.added = c.dtype if d is None and c is not None else None
+    if ctx.added is not None:  # its gradient is that of the result, whatever it was
+        tensors[2] = None
     ctx.save_for_backward(*tensors)
 
 
@@ -212,12 +216,13 @@ def _slopes(ctx: Any, gradient: Tensor, backward: Callable[..., tuple[Tensor, ..
     tensors: tuple[Any, ...] = ctx.saved_tensors
     _, _, c, d, more = tensors
     slopes = backward(gradient, *tensors, ctx.functions, ctx.bias)
-    if c is not None:
-        c = gradient.to(c.dtype) if d is None else slopes[2]
+    third: Tensor | None = None if c is None else slopes[2]
+    if ctx.added is not None:
+        third = gradient.to(ctx.added)
     return (
         slopes[0],
         slopes[1],
-        c,
+        third,
         None if d is None else slopes[3],
         None if more is None else slopes[0].to(more.dtype),
         None,

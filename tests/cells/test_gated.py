@@ -143,6 +143,18 @@ def test_only_pre_activations_are_kept_for_the_way_back() -> None:
     made.sum().backward()
 
 
+def test_a_memory_that_is_only_added_to_is_not_kept() -> None:
+    past, i, g = gates(3, (2, 3, 4, 5), seed=0, last=False)
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        made = gated.added(past, i, g)
+    assert {x.data_ptr() for x in kept} == {i.data_ptr(), g.data_ptr()}
+    slope = torch.randn_like(made)
+    made.backward(slope)
+    assert past.grad is not None
+    assert past.grad.equal(slope)
+
+
 def test_what_is_small_is_computed_by_torch_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gated, "SMALL", 1000)
     small, large = (gated.memory(*gates(4, (2, 3, side, side), seed=0, last=False)) for side in (4, 16))
