@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -225,6 +225,35 @@ def test_kernels_compute_the_same(
     for ours, theirs, of in zip(slopes, squash.gradients(gradient, *whole, functions, 0.7), given_, strict=True):
         torch.testing.assert_close(ours.float(), theirs.float(), **close)
         assert not ours.numel() or (of is not None and ours.dtype == of.dtype)
+
+
+@each
+@pytest.mark.parametrize("last", [False, True])
+def test_kernels_compute_every_formula(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, last: bool
+) -> None:
+    """What a GPU would call, against the equation and its gradient in float64: no formula is written for one device."""
+    ours, equation, count = PAIRS[name]
+    monkeypatch.setattr(gated, "_compiled", lambda *_: kernels)
+    given_ = gates(count, (2, 5, 3, 3), seed=4, last=last, dtype=torch.float32)
+    exact = [x.detach().double().requires_grad_() for x in given_]
+    made, expected = ours(*given_), equation(*exact)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0), dtype=F64)
+    slopes = torch.autograd.grad((made * weights.float()).sum(), given_)
+    for found, known in zip(
+        (made, *slopes), (expected, *torch.autograd.grad((expected * weights).sum(), exact)), strict=True
+    ):
+        torch.testing.assert_close(found.double(), known, rtol=1e-5, atol=2e-6)
+
+
+def test_every_formula_has_its_equation_here() -> None:
+    """A formula that is added to the module is held to an equation, on both devices."""
+    parts = vars(gated).items()
+    functions = {n: part for n, part in parts if isinstance(part, FunctionType) and part.__module__ == gated.__name__}
+    formulas = {name for name, part in functions.items() if part.__annotations__.get("return") in ("Tensor", Tensor)}
+    assert {name for name in formulas if not name.startswith("_")} == {
+        word for name in PAIRS for word in name.split() if word in functions
+    }
 
 
 def test_tanh_keeps_its_digits_near_zero_in_the_kernels(kernels: ModuleType) -> None:
