@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,30 +49,75 @@ def read_record(path: Path) -> Record:
     """
     if path.is_dir():
         raise UsageError(f"--compare {path}: this is a folder; name a record that `stkit bench --out` wrote")
+    if not path.exists():
+        raise UsageError(f"--compare {path}: there is no such file; `stkit bench --out {path}` writes one")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--compare {path}: cannot be read as JSON ({error})") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT or not _complete(record):
         raise UsageError(f"--compare {path}: not a record of `stkit bench` (format {FORMAT})")
     return record
 
 
-def check_comparable(record: Record, *, recipe_hash: str, recipe: str, machine: Mapping[str, Any], path: Path) -> None:
+def check_comparable(
+    record: Record,
+    *,
+    recipe_hash: str,
+    recipe: str,
+    machine: Mapping[str, Any],
+    path: Path,
+    other_recipe: bool = False,
+) -> None:
     """Refuse a record of something else.
+
+    Args:
+        record: the earlier one.
+        recipe_hash: of the recipe that is to be measured.
+        recipe: its name.
+        machine: what it is to be measured on.
+        path: of the record.
+        other_recipe: take a record of another recipe, too.
 
     Raises:
         UsageError: it is of another recipe, or of another machine.
     """
-    if record["recipe_hash"] != recipe_hash:
+    if record["recipe_hash"] != recipe_hash and not other_recipe:
+        same = record["recipe"] == recipe
+        was = f"the recipe {recipe} as it was then" if same else f"the recipe {record['recipe']}"
+        now = "which has changed since, or has other overrides" if same else f"not of {recipe}"
         raise UsageError(
-            f"--compare {path}: it is of the recipe {record['recipe']} ({record['recipe_hash'][:12]}), "
-            f"not of {recipe} ({recipe_hash[:12]})"
+            f"--compare {path}: it is of {was} ({record['recipe_hash'][:12]}; here {recipe_hash[:12]}), {now}; "
+            "--other-recipe compares all the same"
         )
-    if record["machine"] != machine:
+    before = record["machine"]
+    if {**before, "threads": None} == {**machine, "threads": None} and before.get("threads") != machine["threads"]:
         raise UsageError(
-            f"--compare {path}: it is of another machine ({_words(record['machine'])}), this one is {_words(machine)}"
+            f"--compare {path}: it was measured with {before.get('threads')} threads, and here are "
+            f"{machine['threads']}; OMP_NUM_THREADS={before.get('threads')} sets as many"
         )
+    if before != machine:
+        raise UsageError(
+            f"--compare {path}: it is of another machine ({_words(before)}), this one is {_words(machine)}; "
+            "times of two machines say nothing about a change. Measure both here"
+        )
+
+
+def other_circumstances(before: Record, now: Record) -> list[str]:
+    """What else differs between two records: recipe, batch, precision, engine, what is computed again, versions."""
+    found = []
+    if before["recipe_hash"] != now["recipe_hash"]:
+        names = f"{before['recipe']} ({before['recipe_hash'][:12]}), {now['recipe']} ({now['recipe_hash'][:12]})"
+        found.append(f"recipe: {names}")
+    pairs = [("precision", before.get("precision"), now.get("precision"))]
+    pairs += [
+        (f"sequences of a batch, {part}", before[part].get("sequences"), now[part]["sequences"]) for part in PARTS
+    ]
+    for part in ("engine", "memory", "versions"):
+        one, other = ({} if not isinstance(r.get(part), dict) else r[part] for r in (before, now))
+        keys = [key for key in dict.fromkeys([*one, *other]) if key not in ("rounding", "limit_gb", "estimated_gb")]
+        pairs += [(key if part == "versions" else f"{part} {key}", one.get(key), other.get(key)) for key in keys]
+    return found + [f"{what}: {_told(one)}, now {_told(other)}" for what, one, other in pairs if one != other]
 
 
 def compare(before: Record, now: Record, tolerance: float) -> list[Change]:
@@ -105,13 +151,21 @@ def _complete(record: Record) -> bool:
     try:
         for part in PARTS:
             low, high = record[part]["spread"]
-            if not 0 < low <= float(record[part]["seconds"]) <= high:
+            if not 0 < low <= float(record[part]["seconds"]) <= high < math.inf:
+                return False
+            if any(not 0 <= record[part].get(name, 0) < math.inf for name in COUNTED):
                 return False
         return isinstance(record["machine"], dict) and all(
             isinstance(record[name], str) for name in ("recipe", "recipe_hash")
         )
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return False
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {what}" for what, count in value.items()) or "none"
+    return "none" if value is None else str(value)
 
 
 def _words(machine: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import stkit
 from stkit.bench import compare as compare_module
-from stkit.bench.compare import COUNTED, compare, read_record
+from stkit.bench.compare import COUNTED, compare, other_circumstances, read_record
 from stkit.bench.count import launches, step_flops
 from stkit.bench.generated import Generated
 from stkit.bench.machine import machine, peak_flops
@@ -134,6 +134,43 @@ def test_what_is_no_record_is_refused(tmp_path, value, place):
         read_record(path)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\ufeff{}", '{"format": 1}', "NaN"])
+def test_a_broken_file_is_refused(tmp_path, text):
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(
+        UsageError, match=r"--compare .*record.json: (cannot be read as JSON|not a record of `stkit bench)"
+    ):
+        read_record(path)
+
+
+@pytest.mark.parametrize("figure", [*COUNTED, "seconds", "spread"])
+@pytest.mark.parametrize("value", ["many", None, [], {}, -1, float("inf"), float("nan")])
+def test_a_record_with_a_figure_that_is_none_is_refused(tmp_path, figure, value):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(changed(training={figure: value})))
+    with pytest.raises(UsageError, match="not a record of `stkit bench"):
+        read_record(path)
+
+
+def test_what_else_differs_is_told_in_words():
+    before = {**RECORD, "precision": "no", "versions": {"torch": "2.9", "numpy": "2"}, "engine": {"asked": "auto"}}
+    now = {
+        **RECORD,
+        "precision": "bf16",
+        "versions": {"torch": "2.10", "numpy": "2"},
+        "engine": {"asked": "auto", "directly": {"in bf16 on cpu": 7}, "rounding": "x"},
+        "memory": {"recompute": "layer", "estimated_gb": 1},
+    }
+    assert other_circumstances(before, now) == [
+        "precision: no, now bf16",
+        "engine directly: none, now 7 in bf16 on cpu",
+        "memory recompute: none, now layer",
+        "torch: 2.9, now 2.10",
+    ]
+    assert other_circumstances(now, now) == []
+
+
 def bench(capsys, *arguments, code=0):
     assert run(["bench", *map(str, arguments)]) == code
     told = capsys.readouterr()
@@ -170,16 +207,29 @@ def test_a_record_is_written_and_compared(file, tmp_path, capsys, monkeypatch):
     assert "error" not in told.err
 
     told = bench(capsys, file, "train.batch_size=2", *QUICK, "--compare", record, code=2)
-    assert "it is of the recipe small" in told.err
+    assert "it is of the recipe small as it was then" in told.err
+    assert "which has changed since, or has other overrides; --other-recipe compares all the same" in told.err
+    told = bench(capsys, file, "train.batch_size=2", *QUICK, "--compare", record, "--other-recipe", code=1)
+    assert "also different  recipe: small" in told.out
+    assert "also different  sequences of a batch, training: 4, now 2" in told.out
     record.write_text(json.dumps({**found, "machine": {"processor": "abacus", "threads": 9, "device": "cpu"}}))
     told = bench(capsys, file, *QUICK, "--compare", record, code=2)
     assert "it is of another machine (abacus, 9 threads), this one is" in told.err
+    record.write_text(json.dumps({**found, "machine": {**found["machine"], "threads": 9}}))
+    told = bench(capsys, file, *QUICK, "--compare", record, code=2)
+    assert f"it was measured with 9 threads, and here are {torch.get_num_threads()}; OMP_NUM_THREADS=9" in told.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--compare", "nowhere.json"], "--compare nowhere.json: cannot be read as JSON"),
+        (
+            ["--compare", "nowhere.json"],
+            "--compare nowhere.json: there is no such file; `stkit bench --out nowhere.json`",
+        ),
+        (["--tolerance", "0.2"], "--tolerance goes with --compare, which is not given"),
+        (["--other-recipe"], "--other-recipe goes with --compare, which is not given"),
+        (["--overwrite"], "--overwrite goes with --out, which is not given"),
         (["--compare", "."], "--compare .: this is a folder"),
         (["--rounds", "0"], "0 is not in the range"),
         (["--rounds", "many"], "'many' is not a valid integer"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click.core import ParameterSource
 
 from stkit.cli.output import json_option, print_json, print_table
 from stkit.cli.parameters import recipe_arguments
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Write over the record if it is there.")
 @click.option("--compare", type=click.Path(path_type=Path), metavar="RECORD", help="Compare with an earlier record.")
 @click.option(
+    "--other-recipe",
+    is_flag=True,
+    help="With --compare: the record may be of another recipe, to see what a change of it costs.",
+)
+@click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
     default=0.1,
@@ -50,6 +56,7 @@ def command(
     out: Path | None,
     overwrite: bool,
     compare: Path | None,
+    other_recipe: bool,
     tolerance: float,
     as_json: bool,
 ) -> None:
@@ -66,12 +73,14 @@ def command(
         stkit bench predrnn-sst
         stkit bench predrnn-mnist train.batch_size=4 --out before.json
         stkit bench predrnn-mnist train.batch_size=4 --compare before.json --tolerance 0.05
+        stkit bench predrnn-mnist model.engine=direct --compare before.json --other-recipe
     """
-    from stkit.bench.compare import check_comparable, read_record
+    from stkit.bench.compare import check_comparable, other_circumstances, read_record
     from stkit.bench.compare import compare as changes_between
     from stkit.recipe.loaded import load
     from stkit.run.files import write_json
 
+    _check_options(ctx, out, compare)
     _check_out(out, overwrite)
     earlier = None if compare is None else read_record(compare)
     loaded = load(ref, overrides)
@@ -82,22 +91,43 @@ def command(
 
     if earlier is not None and compare is not None:
         here = machine(make_accelerator(loaded.recipe.train.precision).device)
-        check_comparable(earlier, recipe_hash=loaded.hash, recipe=loaded.name, machine=here, path=compare)
+        check_comparable(
+            earlier,
+            recipe_hash=loaded.hash,
+            recipe=loaded.name,
+            machine=here,
+            path=compare,
+            other_recipe=other_recipe,
+        )
     record = measure(loaded, rounds=rounds, seconds=seconds, startup=not no_startup)
     changes = [] if earlier is None else changes_between(earlier, record, tolerance)
+    besides = [] if earlier is None else other_circumstances(earlier, record)
     if out is not None:
         write_json(out, record)
     if as_json:
-        told = {"changes": [change.as_dict() for change in changes]} if earlier is not None else {}
+        told: dict[str, Any] = {}
+        if earlier is not None:
+            told = {"changes": [change.as_dict() for change in changes], "also_different": besides}
         print_json({**record, **told})
     else:
         _print(record)
         if earlier is not None:
             _print_changes(changes, tolerance)
+            for line in besides:
+                click.echo(f"also different  {line}")
         if out is not None:
             click.echo(f"\nrecord  {out}")
     if any(change.past_limit for change in changes):
         ctx.exit(1)
+
+
+def _check_options(ctx: click.Context, out: Path | None, compare: Path | None) -> None:
+    """Options that would do nothing."""
+    needs = {"overwrite": ("--out", out), "tolerance": ("--compare", compare), "other_recipe": ("--compare", compare)}
+    for name, (option, given) in needs.items():
+        asked = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if asked and given is None:
+            raise UsageError(f"--{name.replace('_', '-')} goes with {option}, which is not given")
 
 
 def _check_out(out: Path | None, overwrite: bool) -> None:
