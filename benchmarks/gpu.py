@@ -1,7 +1,8 @@
 """How fast stkit trains and forecasts on a GPU, against OpenSTL in the same precision and against the card itself.
 
     python benchmarks/gpu.py --openstl PATH                    print tables
-    python benchmarks/gpu.py --openstl PATH --record           also keep them in docs/records/gpu.json
+    python benchmarks/gpu.py --openstl PATH --record           also put them into docs/records/gpu.json
+    python benchmarks/gpu.py --openstl PATH --profile          where the time of a step goes, kernel by kernel
     python benchmarks/gpu.py --check                           only compare numbers with the processor's in float64
 
 ``PATH`` is an unmodified checkout of OpenSTL. Networks of the official widths for Moving MNIST: four layers of 128,
@@ -19,7 +20,6 @@ Without a GPU it says so and ends; ``--device cpu --tiny`` runs everything once,
 from __future__ import annotations
 
 import argparse
-import copy
 import gc
 import itertools
 import json
@@ -28,32 +28,24 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import openstl_models as openstl
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from gpu_check import check
+from gpu_record import about, merged
+from gpu_sides import PRECISIONS, STEPS, Run, Side, networks, our_sides, precision, their_side
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from stkit.stacks.captured import Captured, Forecasts
-from stkit.stacks.engine import set_engine
-
 RECORD = Path(__file__).resolve().parents[1] / "docs" / "records" / "gpu.json"
-STEPS = openstl.STEPS
 LAYER_STEPS = openstl.LAYERS * (2 * STEPS - 1)
 MODELS = tuple(openstl.MODELS)
 BATCHES = (1, 4, 16, 64)
-PRECISIONS = ("bf16", "tf32", "fp32")
 WORKS = ("forecast", "train")
 LONGEST, SHORTEST, MOST = 0.25, 2, 15
 """Seconds for the turns of one side in one case; how many turns there are at least, and at most."""
-
-Run = Callable[[], Any]
 
 
 class Case(NamedTuple):
@@ -62,117 +54,6 @@ class Case(NamedTuple):
     model: str
     precision: str
     batch: int
-
-
-class Side(NamedTuple):
-    """Who computes."""
-
-    name: str
-    runs: dict[str, Run]
-    recording: Callable[[], float]
-    """Seconds that recording graphs has taken."""
-
-
-@contextmanager
-def precision(name: str, device: torch.device) -> Iterator[None]:
-    """Let products and convolutions compute in it."""
-    allowed = "ieee" if name == "fp32" else "tf32"
-    parts = (torch.backends.cuda.matmul, torch.backends.cudnn.conv) if device.type == "cuda" else ()
-    before = [part.fp32_precision for part in parts]
-    for part in parts:
-        part.fp32_precision = allowed
-    cast = torch.autocast(device.type, torch.bfloat16) if name == "bf16" else nullcontext()
-    try:
-        with cast:
-            yield
-    finally:
-        for part, kept in zip(parts, before, strict=True):
-            part.fp32_precision = kept
-
-
-def networks(model: str, hidden: int, size: int, device: torch.device) -> tuple[Any, Any]:
-    """OpenSTL's and stkit's, with the same weights where they can have them."""
-    network = openstl.theirs(model, hidden, 5, size)
-    forecaster = openstl.ours(model, hidden, 5, size, network)
-    return network.to(device), forecaster.to(device)
-
-
-def their_side(network: Any, frames: Tensor, name: str) -> Side:
-    """OpenSTL, launch by launch."""
-    patches = openstl.folded(frames)
-    mask = sampled(frames)[:, STEPS - 1 :, None, None, None].float().expand_as(patches[:, STEPS + 1 :]).contiguous()
-    nothing = torch.zeros_like(mask)
-
-    def train() -> None:
-        network.zero_grad(set_to_none=True)
-        openstl.forget(network)
-        with precision(name, frames.device):
-            loss = F.mse_loss(network(patches, mask, return_loss=False)[0].float(), patches[:, 1:])
-        loss.backward()
-
-    @torch.no_grad()
-    def forecast() -> None:
-        openstl.forget(network)
-        with precision(name, frames.device):
-            network(patches, nothing, return_loss=False)
-
-    return Side("openstl", {"forecast": forecast, "train": train}, lambda: 0.0)
-
-
-def sampled(frames: Tensor) -> Tensor:
-    """Which frames a training shows: ``B T-2``, all of the context."""
-    steps = frames.shape[1] - 2
-    shown = torch.rand(frames.shape[0], steps, generator=torch.Generator().manual_seed(2)) < 0.5
-    shown[:, : STEPS - 1] = True
-    return shown.to(frames.device)
-
-
-def slopes(forecaster: Any, frames: Tensor, shown: Tensor) -> Tensor:
-    """A training step; gradients are added to those that are there."""
-    out = forecaster.rollout(frames, STEPS, tokens=shown)
-    loss = F.mse_loss(out.predictions.float(), frames[:, out.first :])
-    loss.backward()
-    return loss.detach()
-
-
-def our_sides(forecaster: Any, frames: Tensor, name: str) -> Iterator[Side]:
-    """stkit launch by launch, and, on a GPU, by graphs."""
-    shown, device = sampled(frames), frames.device
-    context = frames[:, :STEPS].contiguous()
-
-    def train() -> None:
-        forecaster.zero_grad(set_to_none=True)
-        with precision(name, device):
-            slopes(forecaster, frames, shown)
-
-    @torch.no_grad()
-    def forecast() -> None:
-        with precision(name, device):
-            forecaster(context, STEPS)
-
-    if name == PRECISIONS[0] or device.type != "cuda":
-        yield Side("stkit", {"forecast": forecast, "train": train}, lambda: 0.0)
-    if device.type != "cuda":
-        return
-
-    def step(frames: Tensor, shown: Tensor) -> Tensor:
-        for parameter in forecaster.parameters():
-            if parameter.grad is not None:
-                parameter.grad.zero_()
-        return slopes(forecaster, frames, shown)
-
-    ahead, stepping = Forecasts(forecaster), Captured(step)
-
-    def forecast_by_graph() -> None:
-        with precision(name, device):
-            ahead(context, STEPS)
-
-    def train_by_graph() -> None:
-        with precision(name, device):
-            stepping(frames, shown)
-
-    runs = {"forecast": forecast_by_graph, "train": train_by_graph}
-    yield Side("stkit graph", runs, lambda: ahead.seconds + stepping.seconds)
 
 
 class Clock:
@@ -262,6 +143,31 @@ def launches(run: Run) -> float:
     return sum(event.device_type() == torch.autograd.DeviceType.CUDA for event in events) / LAYER_STEPS
 
 
+def kernels(options: argparse.Namespace, clock: Clock, most: int = 12) -> None:
+    """Print what each work of each side spends its time on, launch by launch: share, calls, and the kernel's name."""
+    hidden, size = (4, 16) if options.tiny else (128, 64)
+    kind = ProfilerActivity.CUDA if clock.on_gpu else ProfilerActivity.CPU
+    for case in ordered(options):
+        network, forecaster = networks(case.model, hidden, size, clock.device)
+        frames = torch.rand(case.batch, 2 * STEPS, 1, size, size, device=clock.device)
+        ours = next(our_sides(forecaster, frames, case.precision))
+        for side, work in itertools.product((their_side(network, frames, case.precision), ours), WORKS):
+            side.runs[work]()
+            with profile(activities=[kind], acc_events=True) as seen:
+                side.runs[work]()
+                if clock.on_gpu:
+                    torch.cuda.synchronize()
+            taken = [
+                (e.self_device_time_total if clock.on_gpu else e.self_cpu_time_total, e) for e in seen.key_averages()
+            ]
+            total = sum(time for time, _ in taken)
+            print(f"{case.model} {case.precision} batch {case.batch}, {work}, {side.name}: {total / 1000:.1f} ms")
+            for one, event in sorted(taken, key=lambda pair: pair[0], reverse=True)[:most]:
+                print(f"  {100 * one / max(total, 1e-9):5.1f} % {event.count:6d} x  {event.key[:110]}", flush=True)
+        del network, forecaster, ours
+        clock.free()
+
+
 def operations(network: Any, size: int, device: torch.device) -> dict[str, float]:
     """Multiplications and additions of OpenSTL's network for one sample; backward twice the forward."""
     side = their_side(network, torch.rand(1, 2 * STEPS, 1, size, size, device=device), "fp32")
@@ -289,77 +195,6 @@ def limits(clock: Clock, tiny: bool) -> dict[str, Any]:
     clock.once(lambda: there.copy_(here))
     found["copy_bytes_per_second"] = 2 * here.numel() / min(clock.once(lambda: there.copy_(here)) for _ in range(5))
     return found
-
-
-def check(options: argparse.Namespace, clock: Clock, save: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
-    """How far outputs and gradients are from the processor's in float64, for each way to compute them."""
-    hidden, size = (4, 16) if options.tiny else (32, 32)
-    rows: list[dict[str, Any]] = []
-    for model in options.models:
-        torch.manual_seed(0)
-        exact = openstl.ours(model, hidden, 5, size, openstl.theirs(model, hidden, 5, size)).double()
-        set_engine(exact, "direct")
-        frames = torch.rand(2, 2 * STEPS, 1, size, size, generator=torch.Generator().manual_seed(1))
-        truth = outcome(exact, frames.double(), graph=False)
-        for name in options.precisions:
-            for engine, graph in (("direct", False), ("auto", False), ("auto", True)):
-                if graph and not clock.on_gpu:
-                    continue
-                row: dict[str, Any] = {"model": model, "precision": name, "engine": engine, "graph": graph}
-                try:
-                    ours = copy.deepcopy(exact).float().to(clock.device)
-                    set_engine(ours, engine)
-                    with precision(name, clock.device):
-                        found = outcome(ours, frames.to(clock.device), graph=graph)
-                    row |= {"outputs": apart(found[0], truth[0]), "gradients": apart(found[1], truth[1])}
-                    row["forecast"] = apart(found[2], truth[2])
-                except Exception as error:
-                    traceback.print_exc()
-                    row["failed"] = f"{type(error).__name__}: {error}"
-                rows.append(row)
-                print(json.dumps(row), flush=True)
-                save({"check": rows})
-    return rows
-
-
-def outcome(forecaster: Any, frames: Tensor, *, graph: bool) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Predictions, gradients, a forecast; with a graph what its second replay gives."""
-    shown = sampled(frames)
-
-    def step(frames: Tensor, shown: Tensor) -> Tensor:
-        for parameter in forecaster.parameters():
-            if parameter.grad is not None:
-                parameter.grad.zero_()
-        out = forecaster.rollout(frames, STEPS, tokens=shown)
-        F.mse_loss(out.predictions.to(frames.dtype), frames[:, out.first :]).backward()
-        return out.predictions.detach()
-
-    run, ahead = (Captured(step), Forecasts(forecaster)) if graph else (step, forecaster)
-    if graph:
-        run(frames.flip(0), shown.flip(0))
-        ahead(frames[:, 3 : 3 + STEPS], STEPS)
-    made = run(frames, shown)
-    with torch.no_grad():
-        forecast = ahead(frames[:, :STEPS].contiguous(), STEPS)
-    return [made], [p.grad.clone() for p in forecaster.parameters() if p.grad is not None], [forecast]
-
-
-def apart(ours: list[Tensor], truth: list[Tensor]) -> float:
-    """The largest difference, as a share of the largest value, over all tensors."""
-    pairs = zip(ours, truth, strict=True)
-    return max(float((a.cpu().double() - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs)
-
-
-def about(device: torch.device) -> dict[str, str]:
-    """The card and the versions."""
-    told = {"date": datetime.now(UTC).date().isoformat(), "torch": torch.__version__}
-    if device.type == "cuda":
-        told |= {
-            "card": torch.cuda.get_device_name(device),
-            "cuda": str(torch.version.cuda),
-            "cudnn": str(torch.backends.cudnn.version()),
-        }
-    return told
 
 
 def ordered(options: argparse.Namespace) -> Iterator[Case]:
@@ -436,6 +271,7 @@ def main() -> int:
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--seconds", type=float, default=330.0, help="after which no further case is begun")
     parser.add_argument("--check", action="store_true", help="compare numbers with the processor's in float64")
+    parser.add_argument("--profile", action="store_true", help="print the kernels of a step, the longest first")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="networks of four channels")
     parser.add_argument("--record", action="store_true", help="keep the results for the documentation")
@@ -452,14 +288,20 @@ def main() -> int:
     clock = Clock(device)
     until = time.monotonic() + options.seconds
     kept: dict[str, Any] = {"about": about(device), "hidden": 4 if options.tiny else 128}
+    before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
 
     def save(found: dict[str, Any]) -> None:
-        for path in (options.output, RECORD if options.record else None):
-            if path is not None:
-                path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if options.output is not None:
+            options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if options.record:
+            RECORD.write_text(json.dumps(merged(before, found), indent=1) + "\n", encoding="utf-8")
+
+    if options.profile:
+        kernels(options, clock)
+        return 0
 
     if options.check:
-        kept["check"] = check(options, clock, lambda found: save(kept | found))
+        kept["check"] = check(options, device, lambda found: save(kept | found))
     else:
         kept["limits"] = limits(clock, options.tiny)
         print(json.dumps(kept["limits"]), flush=True)

@@ -46,10 +46,31 @@ def times(_records: object, name: str) -> Iterator[str]:
         cells += [*pair(row[work]), peak(record, row, work)]
         cells.append(",&nbsp;".join(gigabytes(row[work].get(side, {})) for side in ("openstl", OURS)))
         yield f"| {' | '.join(cells)} |"
-    missing = [f"`{model}` at batch {batch}" for model, kind, batch in record["left_out"] if kind == precision]
+    yield from other_days(record, rows)
+    missing = [case(model, batch) for model, kind, batch in record["left_out"] if kind == precision]
     if missing:
         yield ""
         yield f"Not measured, for want of time on the card: {', '.join(missing)}."
+
+
+def other_days(record: Record, rows: Sequence[Any]) -> Iterator[str]:
+    """Which rows were not measured on the record's day."""
+    days: dict[str, list[str]] = {}
+    for row in ordered(record, rows):
+        days.setdefault(day(row.get("date", record["about"]["date"])), []).append(case(row["model"], row["batch"]))
+    for date in sorted(days.keys() - {day(record["about"]["date"])}):
+        yield ""
+        yield f"Measured on {date}, not with the rest: {', '.join(days[date])}."
+
+
+def day(date: str) -> str:
+    """Of a date, with or without a time of day."""
+    return date[:10]
+
+
+def case(model: str, batch: int) -> str:
+    """A row in a sentence."""
+    return f"`{model}` at batch {batch}"
 
 
 def ordered(record: Record, rows: Sequence[Any]) -> list[Any]:
@@ -150,9 +171,10 @@ def machine(_records: object, _name: str) -> Iterator[str]:
         yield NOTHING
         return
     about, limits = record["about"], record["limits"]
+    date = day(about["date"])
     reached = ", ".join(f"{limits[name + '_flops'] / 1e12:.0f} in {name}" for name in ("bf16", "tf32", "fp32"))
     yield (
-        f"{about['card']}, torch {about['torch']}, CUDA {about['cuda']}, cuDNN {about['cudnn']}, {about['date']}. It "
+        f"{about['card']}, torch {about['torch']}, CUDA {about['cuda']}, cuDNN {about['cudnn']}, {date}. It "
         f"reaches {reached} (10^12 operations a second, a product of matrices of 8192), and copies "
         f"{limits['copy_bytes_per_second'] / 1e12:.1f} TB/s. Written from `docs/records/gpu.json`, which "
         "`python benchmarks/gpu.py --openstl PATH --record` makes."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,8 +90,57 @@ def test_a_record_becomes_tables(gpu: ModuleType, tmp_path: Path, monkeypatch: p
     assert "H100, torch 2, CUDA 13" in next(iter(gpu_text.machine(None, "")))
 
 
+def test_new_figures_join_old_ones_of_the_same_card(gpu: ModuleType) -> None:
+    import gpu_record
+
+    old = measured(gpu) | {"hidden": 128}
+    row, failed = old["rows"]
+    again = {**row, "batch": 4, "forecast": {}}
+    asked = [["mim", "fp32", 64], ["predrnn", "fp32", 1], ["predrnn", "tf32", 1]]
+    new = {**old, "about": {**old["about"], "date": "2026-02-03T04:05Z"}, "rows": [again], "left_out": asked}
+    del new["check"], new["limits"]
+    whole = gpu_record.merged(old, new)
+    assert whole["rows"] == [again, {**row, "date": "2026-01-01"}]
+    assert [check["date"] for check in whole["check"]] == ["2026-01-01"]
+    assert [whole[name] for name in ("about", "limits")] == [new["about"], old["limits"]]
+    assert whole["left_out"] == [["mim", "fp32", 64], ["predrnn", "tf32", 1]]
+    assert gpu_record.merged(whole, {**new, "rows": [failed]})["rows"][1]["date"] == "2026-01-01"
+    for other in ({"hidden": 4}, {"about": {**new["about"], "card": "another"}}):
+        assert gpu_record.merged(old, {**new, **other}) == {**new, **other}
+    assert gpu_record.merged({}, new) == new
+
+
+def test_rows_of_another_day_are_told(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    import gpu_text
+
+    record = measured(gpu)
+    record["rows"][1]["date"] = "2025-12-31"
+    monkeypatch.setattr(gpu_text, "RECORD", tmp_path / "gpu.json")
+    gpu_text.RECORD.write_text(json.dumps(record))
+    assert "Measured on 2025-12-31, not with the rest: `predrnn` at batch 4." in gpu_text.times(None, "fp32,forecast")
+
+
+def test_the_kernels_of_a_step_are_told(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def networks(*_: Any) -> tuple[Any, Any]:
+        return None, stkit.build("predrnn", layers=[2], cell={"kernel": 3}, patch=4)
+
+    monkeypatch.setattr(gpu, "networks", networks)
+    monkeypatch.setattr(gpu, "their_side", lambda *_: gpu.Side("openstl", dict.fromkeys(gpu.WORKS, int), lambda: 0.0))
+    asked = Namespace(models=["predrnn"], precisions=["fp32"], batches=[1], tiny=True)
+    gpu.kernels(asked, gpu.Clock(torch.device("cpu")))
+    told = capsys.readouterr().out
+    assert "predrnn fp32 batch 1, train, stkit: " in told
+    assert " %" in told
+    assert "aten::" in told
+
+
 def test_frames_are_shown_as_in_a_training(gpu: ModuleType) -> None:
-    shown = gpu.sampled(torch.zeros(3, 20, 1, 4, 4))
+    import gpu_sides
+
+    shown = gpu_sides.sampled(torch.zeros(3, 20, 1, 4, 4))
     assert shown.shape == (3, 18)
     assert shown[:, :9].all()
     assert not shown.all()
