@@ -293,7 +293,7 @@ def _form(state: Any, place: str = "state") -> dict[str, tuple[tuple[int, ...], 
     """Shape and dtype of every tensor of a state, by its place."""
     if isinstance(state, Tensor):
         return {place: (tuple(state.shape), state.dtype)}
-    if state is None:
+    if state is None or isinstance(state, int):  # a count of steps has no form
         return {}
     if isinstance(state, tuple) and hasattr(state, "_fields"):
         state = dict(zip(state._fields, state, strict=True))
