@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Pieces = Callable[[bool], AbstractContextManager[None]]
 """Makes the context of a piece of a sequence; True: the piece is computed again."""
+Parts = dict[str, tuple[Tensor, ...]]
+"""For each source of a block a kernel for each of its tensors, ``C_out C_in *k``."""
 
 
 class Engine:
@@ -82,20 +84,54 @@ class OfSequences(Engine):
         raise NotImplementedError
 
 
-class Direct(Engine):
-    """One convolution for each tensor, over all the gates its source feeds; the source's norm; the sum gate by gate."""
+class Direct(OfSequences):
+    """One convolution for each tensor, over all the gates its source feeds; the source's norm; the sum gate by gate.
+
+    A kernel whose source is given as several tensors is cut into theirs once a sequence.
+    """
 
     name = "direct"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own: dict[GateBlock, tuple[Any, Parts]] = {}  # of this sequence, whose graph they belong to
+        self._keep_weights = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Direct:
+        return Direct()  # a copy of a model takes nothing of a sequence along
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Direct.__init__(self)
+
+    def _forget(self) -> None:
+        self._own = {}
+
+    def pieces(self, *, keep_weights: bool = True) -> Pieces:
+        """See :meth:`Engine.pieces`."""
+        own = self._own
+
+        @contextmanager
+        def piece(again: bool) -> Iterator[None]:
+            before = self._inside, self._own, self._keep_weights
+            self._inside, self._own, self._keep_weights = self._inside + 1, own, keep_weights
+            try:
+                yield
+            finally:
+                self._inside, self._own, self._keep_weights = before
+
+        return piece
 
     def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
         total: dict[str, Tensor] = {}
+        if next(iter(inputs.values()))[0].device.type != "cpu":  # fewer launches
+            inputs = {name: parts if len(parts) == 1 else (torch.cat(parts, dim=1),) for name, parts in inputs.items()}
+        kernels = self._parts(block, {name: tuple(part.shape[1] for part in parts) for name, parts in inputs.items()})
         for name, source in block.sources.items():
-            parts, kernel = inputs[name], block.kernels[name]
-            if len(parts) > 1 and parts[0].device.type != "cpu":  # fewer launches
-                parts = (torch.cat(parts, dim=1),)
-            kernels = kernel.split([part.shape[1] for part in parts], dim=1)
-            first, *others = zip(parts, kernels, strict=True)
+            first, *others = zip(inputs[name], kernels[name], strict=True)
             response = same_convolution(*first, block.bias_of(name))
             for part, own in others:  # less memory: they are never kept side by side
                 response = response + same_convolution(part, own, None)
@@ -103,6 +139,24 @@ class Direct(Engine):
             for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
                 total[gate] = total[gate] + part if gate in total else part
         return total
+
+    def _parts(self, block: GateBlock, widths: dict[str, tuple[int, ...]]) -> Parts:
+        """The kernels of each source's tensors, found again within a sequence."""
+        if not (self._inside and self._keep_weights) or torch.compiler.is_compiling():
+            return {name: _cut(block.kernels[name], own) for name, own in widths.items()}
+        key = (torch.is_grad_enabled(), widths, [(part.data_ptr(), part._version) for part in block.kernels.values()])
+        known = self._own.get(block)
+        if known is None or known[0] != key:
+            made = {name: _cut(block.kernels[name], own) for name, own in widths.items()}
+            known = self._own[block] = (key, made)
+        return known[1]
+
+
+def _cut(kernel: Tensor, channels: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """``C_out C_1+C_2+.. *k -> C_out C_1 *k, C_out C_2 *k, ...``, each in one piece of memory."""
+    if len(channels) == 1:  # without a copy, forward and of the gradient
+        return (kernel,)
+    return tuple(part.contiguous() for part in torch.split(kernel, list(channels), dim=1))
 
 
 DIRECT = Direct()

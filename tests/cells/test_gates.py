@@ -152,3 +152,31 @@ def test_an_engine_serves_every_cell_of_a_model_without_changing_its_parameters(
 
     use_engine(stack, Direct())
     assert torch.equal(stack.step(x, stack.step(x, state).state).y, direct.y)
+
+
+def test_a_kernel_of_several_tensors_is_cut_once_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stkit.cells import engine
+
+    cuts: list[tuple[int, ...]] = []
+    original = engine._cut
+    monkeypatch.setattr(engine, "_cut", lambda kernel, widths: (cuts.append(widths), original(kernel, widths))[1])
+    block = GateBlock(3, {"memory": Source.of(4, "o")}, kernel=3)
+    block.engine = Direct()
+    one, other = torch.randn(2, 1, 2, 4, 4).unbind()
+
+    def together() -> torch.Tensor:
+        return torch.nn.functional.conv2d(torch.cat([one, other], dim=1), block.kernels["memory"], padding=1)
+
+    with sequence(block):
+        for _ in range(3):
+            torch.testing.assert_close(block(memory=(one, other))["o"], together())
+        assert cuts == [(2, 2)]
+        with torch.no_grad():
+            block.kernels["memory"].mul_(2)
+        found = block(memory=(one, other))["o"]
+        torch.testing.assert_close(found, together())  # not the kernel from before
+        assert len(cuts) == 2
+    ours = torch.autograd.grad(found.square().sum(), block.kernels["memory"])
+    torch.testing.assert_close(ours, torch.autograd.grad(together().square().sum(), block.kernels["memory"]))
+    assert isinstance(block.engine, Direct)
+    assert not block.engine._own
