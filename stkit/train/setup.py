@@ -19,6 +19,7 @@ from stkit.train.callbacks import Callback
 from stkit.train.device import on_main
 from stkit.train.ema import AveragedWeights, build_ema
 from stkit.train.graph import GraphedPasses, launched, obstacle
+from stkit.train.heap import give_back_large_blocks
 from stkit.train.losses import Loss, LossSite
 from stkit.train.memory import choose_level, optimiser_share, training_bytes
 from stkit.train.objective import Objective
@@ -212,6 +213,8 @@ def put_together(loaded: LoadedRecipe, accelerator: Accelerator, data: TrainingD
     from stkit.stacks.build import build_forecaster
 
     recipe = loaded.recipe
+    if saves_memory(recipe):
+        give_back_large_blocks()
     rank, world = accelerator.process_index, accelerator.num_processes
     stream = data.stream(recipe.seed, recipe.train.batch_size, rank, world)
     share = recipe.train.batch_size // world
@@ -326,6 +329,11 @@ def _memory(
 
     objective.recompute, told = on_main(accelerator, lambda: choose_level(recipe, needs))
     return told
+
+
+def saves_memory(recipe: Recipe) -> bool:
+    """Whether training is to take little memory, even if that takes time."""
+    return recipe.train.memory_limit_gb is not None or recipe.train.recompute not in (None, "none")
 
 
 def passes(recipe: Recipe) -> int:
