@@ -7,9 +7,11 @@
 
 ``PATH`` is an unmodified checkout of OpenSTL. Both sides have the same weights, frames and sampling mask, in float32;
 before anything is timed, their outputs must agree. A training step is the forward pass, the mean squared error and the
-backward pass; a forecast keeps nothing for one. In every round each side takes its turn; kept are the time on the
-clock, for which nothing else should run, and the processor's. Memory is the most that the process held during a step,
-above what it held before it: gradients count, parameters do not.
+backward pass; a forecast keeps nothing for one. Each side lives in a process of its own, so that neither its memory nor
+how its C library keeps what was freed is another side's; OpenSTL's is as it comes, and stkit's where something is
+computed again is set as its trainer sets it. In every round each side takes its turn, while the others wait; kept are
+the time on the clock, for which nothing else should run, and the processor's. Memory is the most that the process held
+during a step, above what it held before it: gradients count, parameters do not.
 
 OpenSTL's E3D-LSTM has faults that stkit has not, so that there the weights differ: both get the same widths and frames.
 It is also measured with denormal numbers flushed to zero, as stkit always does in training and OpenSTL never.
@@ -23,16 +25,19 @@ import argparse
 import ctypes
 import gc
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import openstl_models as openstl
 import torch
@@ -44,6 +49,7 @@ from stkit.recipe.dryrun import dry_run
 from stkit.recipe.loaded import load
 from stkit.stacks.build import build_forecaster
 from stkit.stacks.engine import set_engine
+from stkit.train.heap import give_back_large_blocks
 
 STEPS = openstl.STEPS
 AGREE = 1e-4
@@ -80,23 +86,32 @@ OTHERS = (
     Case("predrnn", hidden=64, size=128),
 )
 RECIPES = ("predrnn-sst", "convlstm-sst")
-ENGINES = ("auto", "direct", "winograd", "direct+layer", "auto+layer", "auto+step", "auto+everything")
+ENGINES = tuple(
+    engine + again for engine in ("auto", "direct", "winograd") for again in ("", "+layer", "+step", "+everything")
+)
 """Engines of stkit, and behind the plus what ``train.recompute`` says."""
 
-Side = dict[str, Callable[[], Any]]
-"""``train`` and ``forecast`` of one side, and ``gradients``, after a training step."""
+
+class Side(NamedTuple):
+    """Who trains and forecasts."""
+
+    model: Any
+    train: Callable[[], Tensor]
+    """A training step; its gradients stay with the model."""
+    forecast: Callable[[], Tensor]
 
 
-def sides(case: Case, engines: list[str]) -> dict[str, Side]:
-    """OpenSTL and stkit with each engine, on the same frames.
-
-    Raises:
-        SystemExit: if their outputs or gradients do not agree.
-    """
+def of_case(case: Case, name: str) -> Side:
+    """OpenSTL, or stkit with an engine, on the same frames and with the same weights."""
     network = openstl.theirs(case.model, case.hidden, case.kernel, case.size)
     torch.manual_seed(1)
     frames = torch.rand(case.batch, 2 * STEPS, 1, case.size, case.size)
     shown = torch.cat([torch.ones(case.batch, STEPS - 1), torch.rand(case.batch, STEPS - 1).round()], dim=1).bool()
+    if name != "openstl":
+        forecaster = openstl.ours(case.model, case.hidden, case.kernel, case.size, network)
+        engine, _, again = name.partition("+")
+        set_engine(forecaster, engine)  # type: ignore[arg-type]
+        return side(forecaster, frames, STEPS, STEPS, tokens=shown, recompute=again or "none")
     patches = openstl.folded(frames)
     mask = shown[:, STEPS - 1 :, None, None, None].float().expand_as(patches[:, STEPS + 1 :]).contiguous()
 
@@ -115,13 +130,7 @@ def sides(case: Case, engines: list[str]) -> dict[str, Side]:
         with torch.no_grad():
             return openstl.unfolded(run(torch.zeros_like(mask))[:, -STEPS:])
 
-    found: dict[str, Side] = {"openstl": {"train": train, "forecast": forecast, "gradients": partial(norm, network)}}
-    for name in engines:
-        forecaster = openstl.ours(case.model, case.hidden, case.kernel, case.size, network)
-        engine, _, again = name.partition("+")
-        set_engine(forecaster, engine)  # type: ignore[arg-type]
-        found[name] = side(forecaster, frames, STEPS, STEPS, tokens=shown, recompute=again or "none")
-    return found
+    return Side(network, train, forecast)
 
 
 def side(forecaster: Any, frames: Tensor, context: int, horizon: int, **more: Any) -> Side:
@@ -141,7 +150,7 @@ def side(forecaster: Any, frames: Tensor, context: int, horizon: int, **more: An
             ahead: Tensor = forecaster(given, horizon, known=None if known is None else known[:, context:])
             return ahead
 
-    return {"train": train, "forecast": forecast, "gradients": partial(norm, forecaster)}
+    return Side(forecaster, train, forecast)
 
 
 def norm(module: Any) -> float:
@@ -149,8 +158,8 @@ def norm(module: Any) -> float:
     return float(torch.stack(gradients).norm())
 
 
-def of_recipe(shipped: str, engines: list[str]) -> dict[str, Side]:
-    """A shipped recipe's model on random fields of its shape and batch, with each engine."""
+def of_recipe(shipped: str, name: str) -> Side:
+    """A shipped recipe's model on random fields of its shape and batch, with an engine."""
     loaded = load(shipped)
     recipe, shape = loaded.recipe, dry_run(loaded)
     known = shape.in_channels - shape.out_channels
@@ -159,16 +168,13 @@ def of_recipe(shipped: str, engines: list[str]) -> dict[str, Side]:
     context, horizon = recipe.data.input_steps, recipe.data.horizon
     size = (recipe.train.batch_size, context + horizon)
     frames, extra = torch.randn(*size, shape.out_channels, *area), torch.randn(*size, known, *area)
-    found = {}
-    for name in engines:
-        torch.manual_seed(0)
-        engine, _, again = name.partition("+")
-        model = recipe.model.model_copy(update={"engine": engine})
-        forecaster = build_forecaster(
-            model, in_channels=shape.in_channels, out_channels=shape.out_channels, known_channels=known, grid=grid
-        )
-        found[name] = side(forecaster, frames, context, horizon, known=extra, recompute=again or "none")
-    return found
+    torch.manual_seed(0)
+    engine, _, again = name.partition("+")
+    model = recipe.model.model_copy(update={"engine": engine})
+    forecaster = build_forecaster(
+        model, in_channels=shape.in_channels, out_channels=shape.out_channels, known_channels=known, grid=grid
+    )
+    return side(forecaster, frames, context, horizon, known=extra, recompute=again or "none")
 
 
 class First(NamedTuple):
@@ -180,9 +186,9 @@ class First(NamedTuple):
 
 
 def first(turn: Side) -> First:
-    trained = turn["train"]()
-    slope = turn["gradients"]()
-    return First({"train": trained, "forecast": turn["forecast"]()}, slope)
+    trained = turn.train()
+    slope = norm(turn.model)
+    return First({"train": trained, "forecast": turn.forecast()}, slope)
 
 
 def differences(found: list[First]) -> dict[str, float]:
@@ -196,43 +202,102 @@ def differences(found: list[First]) -> dict[str, float]:
     return {"outputs": max(outputs), "gradients": max(abs(other.slope / theirs.slope - 1) for other in others)}
 
 
-def measure(case: Case | str, engines: list[str], rounds: int, profiled: bool) -> dict[str, Any]:
+What = Literal["first", "train", "forecast", "shares"]
+
+
+class Alone:
+    """A side in a process of its own, which does what it is told."""
+
+    def __init__(self, case: Case | str, name: str, arguments: argparse.Namespace) -> None:
+        spawned = multiprocessing.get_context("spawn")
+        self._here, there = spawned.Pipe()
+        self._process = spawned.Process(target=serve, args=(there, case, name, arguments.openstl, arguments.threads))
+        self._process.start()
+        there.close()
+        self._what = f"{name} of {case}"
+
+    def tell(self, what: What) -> Any:
+        """What came of it.
+
+        Raises:
+            SystemExit: the process has failed.
+        """
+        try:
+            self._here.send(what)
+            return self._here.recv()
+        except (EOFError, OSError) as error:
+            raise SystemExit(f"{self._what} was not measured") from error
+
+    def end(self) -> None:
+        self._here.close()
+        self._process.join()
+
+
+def serve(pipe: Connection, case: Case | str, name: str, checkout: Path | None, threads: int) -> None:
+    """Be one side until nobody asks any more."""
+    torch.set_flush_denormal(isinstance(case, str) or case.flush)  # before the threads start
+    torch.set_num_threads(threads)
+    if "+" in name:
+        give_back_large_blocks()
+    if checkout is not None:
+        openstl.load(checkout)
+    turn = of_recipe(case, name) if isinstance(case, str) else of_case(case, name)
+    while True:
+        try:
+            what: What = pipe.recv()
+        except EOFError:
+            return
+        if what == "first":
+            pipe.send(first(turn))
+        elif what == "shares":
+            pipe.send(shares(turn.train))
+        else:
+            turn.model.zero_grad(set_to_none=True)
+            pipe.send(highest(partial(seconds, turn.train if what == "train" else turn.forecast)))
+
+
+def measure(case: Case | str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One row.
 
     Raises:
         SystemExit: if sides that have the same weights do not agree.
     """
     recipe = isinstance(case, str)
+    names = [*([] if recipe else ["openstl"]), *arguments.engine]
     if isinstance(case, Case) and case.model == "e3d_lstm" and not case.flush:
-        engines = []  # stkit never trains so: its figures are in the row with denormals flushed
-    found = of_recipe(case, engines) if isinstance(case, str) else sides(case, engines)
+        names = ["openstl"]  # stkit never trains so: its figures are in the row with denormals flushed
     row: dict[str, Any] = {"recipe": case} if isinstance(case, str) else case._asdict()
-    row |= {"rounds": rounds, "same_weights": recipe or case.model in openstl.SAME_WEIGHTS}  # type: ignore[union-attr]
-    firsts = {name: first(turn) for name, turn in found.items()}
-    if row["same_weights"]:
-        row["difference"] = differences([*firsts.values()])
-        # OpenSTL's MIM cuts the gradient of one of its memories.
-        held = ("outputs",) if row.get("model") == "mim" else ("outputs", "gradients")
-        if any(not row["difference"][what] <= AGREE for what in held):
-            raise SystemExit(f"the sides of {case} do not agree: {row['difference']}")
-    clock: dict[str, dict[str, list[float]]] = {name: {"train": [], "forecast": []} for name in found}
-    processor: dict[str, dict[str, list[float]]] = {name: {"train": [], "forecast": []} for name in found}
-    memory: dict[str, dict[str, float]] = {name: {} for name in found}
-    for _ in range(rounds):
-        for what in ("train", "forecast"):
-            for name, turn in found.items():
-                (passed, worked), memory[name][what] = highest(partial(seconds, turn[what]))
-                clock[name][what].append(passed)
-                processor[name][what].append(worked)
-    for name in found:
-        row.setdefault("sides", {})[name] = {
-            "seconds": clock[name],
-            "processor_seconds": processor[name],
-            "mebibytes": memory[name],
+    row |= {"rounds": arguments.rounds, "same_weights": recipe or case.model in openstl.SAME_WEIGHTS}  # type: ignore[union-attr]
+    with ExitStack() as processes:
+        found = {name: Alone(case, name, arguments) for name in names}
+        for side in found.values():
+            processes.callback(side.end)
+        firsts = [side.tell("first") for side in found.values()]
+        if row["same_weights"]:
+            row["difference"] = differences(firsts)
+            # OpenSTL's MIM cuts the gradient of one of its memories.
+            held = ("outputs",) if row.get("model") == "mim" else ("outputs", "gradients")
+            if any(not row["difference"][what] <= AGREE for what in held):
+                raise SystemExit(f"the sides of {case} do not agree: {row['difference']}")
+        row["sides"] = {
+            name: {
+                "seconds": {"train": [], "forecast": []},
+                "processor_seconds": {"train": [], "forecast": []},
+                "mebibytes": {},
+            }
+            for name in found
         }
-    if profiled:
-        for name in found.keys() & {"openstl", "auto"}:
-            row["sides"][name]["shares"] = shares(found[name]["train"])
+        for _ in range(arguments.rounds):
+            for what in ("train", "forecast"):
+                for name, side in found.items():
+                    (passed, worked), memory = side.tell(what)
+                    told = row["sides"][name]
+                    told["seconds"][what].append(passed)
+                    told["processor_seconds"][what].append(worked)
+                    told["mebibytes"][what] = memory
+        if arguments.profile:
+            for name in found.keys() & {"openstl", "auto"}:
+                row["sides"][name]["shares"] = found[name].tell("shares")
     return row
 
 
@@ -268,20 +333,6 @@ def resident(what: str) -> int:
     """KiB of this process in memory, now (``VmRSS``) or at the highest (``VmHWM``)."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what))
-
-
-def in_own_process(case: Case | str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """So that memory is its own, and denormal numbers are treated alike by all of its threads."""
-    said = json.dumps(case if isinstance(case, str) else case._asdict())
-    command = [sys.executable, __file__, "--one", said, "--rounds", str(arguments.rounds), "--engine"]
-    command += [*arguments.engine, "--threads", str(arguments.threads)]
-    command += [] if arguments.openstl is None else ["--openstl", str(arguments.openstl)]
-    command += ["--profile"] if arguments.profile else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{case} was not measured")
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
 
 
 def told(row: dict[str, Any]) -> Iterator[str]:
@@ -358,22 +409,12 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="keep the shares of operators in a training step")
     parser.add_argument("--output", type=Path, help="a record to put the rows into")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one is None:
-        for case in cases(arguments):
-            row = in_own_process(case, arguments)
-            print("\n".join(told(row)), flush=True)
-            if arguments.output is not None:
-                keep(arguments.output, [row], about(arguments.openstl, arguments.threads))
-        return 0
-    said = json.loads(arguments.one)
-    case = said if isinstance(said, str) else Case(**said)
-    torch.set_flush_denormal(isinstance(case, str) or case.flush)  # before the threads start
-    torch.set_num_threads(arguments.threads)
-    if arguments.openstl is not None:
-        openstl.load(arguments.openstl)
-    print(json.dumps(measure(case, arguments.engine, arguments.rounds, arguments.profile)))
+    for case in cases(arguments):
+        row = measure(case, arguments)
+        print("\n".join(told(row)), flush=True)
+        if arguments.output is not None:
+            keep(arguments.output, [row], about(arguments.openstl, arguments.threads))
     return 0
 
 
