@@ -3,7 +3,8 @@
 Torch's attention wants all keys in one tensor. A recurrent network that looks at its last ``S`` memories in every step
 would keep ``S`` copies of each for the backward pass. Here the parts themselves are kept, and laid side by side for as
 long as a pass takes. On a processor the backward pass goes through blocks of the matrix of scores by products of
-matrices; torch's own works on one core for each head.
+matrices; torch's own works on one core for each head. So do both passes in float32 on a GPU, whose fused kernels are
+fast in 16 bits only.
 
 Axes: ``B`` batch, ``N`` queries, ``M`` keys, ``C`` channels.
 """
@@ -22,6 +23,8 @@ from stkit.cells.attend import attend
 
 SIDE = 512
 """Queries and keys of a block of scores in the backward pass."""
+SCORES = 2**26
+"""Scores that are there at once on a GPU where attention is computed by products of matrices."""
 _LOG2_E = 1.4426950408889634
 
 
@@ -53,7 +56,7 @@ def attend_parts(
         elif _in_blocks(queries):
             found = _look(queries.to(kind), [part.to(kind) for part in parts], allowed)[0]
         else:
-            found = _fused(queries.to(kind), torch.cat(parts, dim=1).to(kind), allowed)
+            found = _joined(queries.to(kind), torch.cat(parts, dim=1).to(kind), allowed)
     return found.to(made)
 
 
@@ -67,7 +70,7 @@ class _OverParts(torch.autograd.Function):
             found, total = _look(queries.to(kind), [part.to(kind) for part in parts], allowed)
             ctx.save_for_backward(allowed, found, total, queries, *parts)
         else:
-            found = _fused(queries.to(kind), torch.cat(parts, dim=1).to(kind), allowed)
+            found = _joined(queries.to(kind), torch.cat(parts, dim=1).to(kind), allowed)
             ctx.save_for_backward(allowed, None, None, queries, *parts)
         return found
 
@@ -81,7 +84,7 @@ class _OverParts(torch.autograd.Function):
             slope, slopes = _look_back(gradient, queries.to(kind), keys, allowed, found, total, wanted)
         else:  # computed again, so that neither the joined keys nor what was found is kept
             joined = torch.cat(parts, dim=1).to(kind)
-            slope, whole = _fused_back(gradient, queries.to(kind), joined, allowed)
+            slope, whole = _joined_back(gradient, queries.to(kind), joined, allowed)
             slopes = [*torch.split(whole, [part.shape[1] for part in parts], dim=1)]
         return (
             None,
@@ -96,17 +99,71 @@ def _in_blocks(queries: Tensor) -> bool:
     return queries.device.type == "cpu"
 
 
-def _fused(queries: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+def _joined(queries: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+    """What is found on a GPU, ``B N C``."""
+    if _by_products(queries):
+        return _products(queries, keys, allowed)
     found: Tensor = attend(queries, keys, keys, allowed)
     return found
 
 
-def _fused_back(gradient: Tensor, queries: Tensor, keys: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+def _joined_back(gradient: Tensor, queries: Tensor, keys: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Gradients of the queries and of the keys on a GPU, where what was found was not kept."""
+    if _by_products(queries):
+        return _products_back(gradient, queries, keys, allowed)
     with torch.enable_grad():
         queries, keys = (tensor.detach().requires_grad_() for tensor in (queries, keys))
-        found = _fused(queries, keys, allowed)
+        found = attend(queries, keys, keys, allowed)
     slope, whole = torch.autograd.grad(found, [queries, keys], gradient)
     return slope, whole
+
+
+def _by_products(queries: Tensor) -> bool:
+    """Whether a GPU goes through blocks of scores: its fused kernels are for 16 bits."""
+    return queries.dtype in (torch.float32, torch.float64)
+
+
+def _products(queries: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+    """What is found, ``B N C``, with at most :data:`SCORES` scores at once."""
+    found = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    for samples, some in _rows(queries, keys):
+        weights = _weights(queries[samples, some], keys[samples], None if allowed is None else allowed[samples])
+        found[samples, some] = torch.bmm(weights, keys[samples])
+    return found
+
+
+def _products_back(gradient: Tensor, queries: Tensor, keys: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Gradients of the queries and of the keys: with weights ``P`` and ``D = P . (G K^T - (G . P K) 1^T)`` for the
+    gradient ``G`` they are ``D K`` and ``P^T G + D^T Q``."""
+    slope = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    whole = torch.zeros_like(keys, memory_format=torch.contiguous_format)
+    for samples, some in _rows(queries, keys):
+        query, key, given = queries[samples, some], keys[samples], gradient[samples, some]
+        weights = _weights(query, key, None if allowed is None else allowed[samples])
+        found = torch.bmm(weights, key)
+        moved = torch.bmm(given, key.mT).sub_((given * found).sum(dim=2, keepdim=True)).mul_(weights)
+        slope[samples, some] = torch.bmm(moved, key)
+        whole[samples].baddbmm_(weights.mT, given).baddbmm_(moved.mT, query)
+    return slope, whole
+
+
+def _weights(queries: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+    """``softmax(Q K^T)``, ``B N M``; zeros where no key may be seen."""
+    scores = torch.bmm(queries, keys.mT)
+    if allowed is None:
+        return scores.softmax(dim=2)
+    weights = scores.masked_fill_(~_some(allowed)[:, None], -torch.inf).softmax(dim=2)
+    return weights.mul_(allowed.any(dim=1)[:, None, None])
+
+
+def _rows(queries: Tensor, keys: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Samples and queries whose scores are there together."""
+    (batch, count, _), width = queries.shape, keys.shape[1]
+    rows = max(1, min(count, SCORES // width))
+    samples = max(1, SCORES // (rows * width))
+    for sample in range(0, batch, samples):
+        for row in range(0, count, rows):
+            yield slice(sample, sample + samples), slice(row, row + rows)
 
 
 def _look(queries: Tensor, parts: list[Tensor], allowed: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ def drawn(seed: int, batch: int, queries: int, sizes: list[int], channels: int, 
     return [leaf.requires_grad_() for leaf in leaves]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=80)
 @given(
     batch=st.integers(1, 5),
     queries=st.integers(1, 9),
@@ -45,12 +45,14 @@ def drawn(seed: int, batch: int, queries: int, sizes: list[int], channels: int, 
     channels=st.integers(1, 9),
     masked=st.booleans(),
     side=st.integers(0, 8),
+    scores=st.integers(0, 99),
     seed=st.integers(0, 1000),
 )
 def test_numbers_and_gradients_are_those_of_the_sum(
-    batch: int, queries: int, sizes: list[int], channels: int, masked: bool, side: int, seed: int
+    batch: int, queries: int, sizes: list[int], channels: int, masked: bool, side: int, scores: int, seed: int
 ) -> None:
-    """Whatever the blocks, or without any, as on a GPU; a sample that may look at nothing finds nothing."""
+    """Whatever the blocks, those of a processor, or as on a GPU those of float32 or none; a sample that may look at
+    nothing finds nothing."""
     leaves = drawn(seed, batch, queries, sizes, channels)
     allowed = tensor(seed + 50, batch, sum(sizes)) > 0.3 if masked else None
     with pytest.MonkeyPatch.context() as patch:
@@ -58,6 +60,8 @@ def test_numbers_and_gradients_are_those_of_the_sum(
             patch.setattr(sys.modules[attend_parts.__module__], "SIDE", side)
         else:
             patch.setattr(sys.modules[attend_parts.__module__], "_in_blocks", lambda _: False)
+            patch.setattr(sys.modules[attend_parts.__module__], "_by_products", lambda _: scores > 0)
+            patch.setattr(sys.modules[attend_parts.__module__], "SCORES", scores)
         found = attend_parts(*leaves, allowed=allowed)
         expected = by_the_sum(leaves[0], leaves[1:], allowed)
         torch.testing.assert_close(found, expected)
@@ -83,9 +87,13 @@ def test_only_the_gradients_that_are_wanted() -> None:
     assert first.grad is None
 
 
+@pytest.mark.parametrize("processor", [True, False])
 @pytest.mark.parametrize("spread", [1.0, 40.0, 300.0])
-def test_float32_is_as_exact_as_with_the_matrix_of_scores(spread: float) -> None:
-    """Also where nearly all weight lies on one key, and the others are next to nothing."""
+def test_float32_is_as_exact_as_with_the_matrix_of_scores(
+    spread: float, processor: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nearly all weight lies on one key, and the others are next to nothing; also as on a GPU."""
+    monkeypatch.setattr(sys.modules[attend_parts.__module__], "_in_blocks", lambda _: processor)
     leaves = drawn(1, 2, 40, [30, 30], 16)
     with torch.no_grad():
         leaves[0].mul_(spread / 4)
