@@ -18,6 +18,7 @@ from stkit.stacks.captured import Captured, Forecasts
 
 STEPS = openstl.STEPS
 PRECISIONS = ("bf16", "tf32", "fp32")
+GRAPH = "stkit graph"
 
 Run = Callable[[], Any]
 
@@ -130,4 +131,4 @@ def our_sides(forecaster: Any, frames: Tensor, name: str) -> Iterator[Side]:
             stepping(frames, shown)
 
     runs = {"forecast": forecast_by_graph, "train": train_by_graph}
-    yield Side("stkit graph", runs, lambda: ahead.seconds + stepping.seconds)
+    yield Side(GRAPH, runs, lambda: ahead.seconds + stepping.seconds)

@@ -9,6 +9,7 @@ from typing import Any
 
 RECORD = Path(__file__).resolve().parents[1] / "records" / "gpu.json"
 OURS = "stkit graph"
+PRECISIONS = ("bf16", "tf32", "fp32")
 LAYER_STEPS = 4 * 19
 """Of the networks that are measured."""
 NOTHING = "No GPU was measured yet."
@@ -103,8 +104,8 @@ def peak(record: Record, row: Mapping[str, Any], work: str) -> str:
 
 
 def gigabytes(told: Mapping[str, Any]) -> str:
-    """Memory of a step."""
-    return "" if told.get("gigabytes") is None else f"{told['gigabytes']:.2f}"
+    """Memory of a step, where it was measured."""
+    return "–" if told.get("gigabytes") is None else f"{told['gigabytes']:.2f}"
 
 
 def launched(_records: object, precision: str) -> Iterator[str]:
@@ -120,7 +121,7 @@ def launched(_records: object, precision: str) -> Iterator[str]:
     for row in ordered(record, rows):
         cells = [cell for work in ("forecast", "train") for cell in pair(row[work], "stkit")]
         yield f"| `{row['model']}` | {row['batch']} | {' | '.join(cells)} |"
-    alone = next(row for row in rows if row["batch"] == min(row["batch"] for row in rows))
+    alone = min(ordered(record, rows), key=lambda row: int(row["batch"]))
     counts = {
         row["model"]: row["launches"]
         for row in record["launches"]
@@ -158,7 +159,9 @@ def errors(_records: object, _name: str) -> Iterator[str]:
     yield "|---|---|" + "---:|" * 6
     rows = {(r["model"], r["precision"], r["engine"], r["graph"]): r for r in record["check"]}
     ways = (("direct", False), ("auto", False), ("auto", True))
-    for model, precision in dict.fromkeys((model, precision) for model, precision, _, _ in rows):
+    models = list(record["operations"])
+    pairs = {(model, precision) for model, precision, _, _ in rows}
+    for model, precision in sorted(pairs, key=lambda pair: (models.index(pair[0]), PRECISIONS.index(pair[1]))):
         told = [rows.get((model, precision, *way), {}).get(what) for what in ("outputs", "gradients") for way in ways]
         cells = ["" if value is None else f"{value:.1e}" for value in told]
         yield f"| `{model}` | {precision} | " + " | ".join(cells) + " |"
