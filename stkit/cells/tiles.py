@@ -67,7 +67,7 @@ class Tiles:
         if m + r - 1 not in POINTS:
             raise ValueError(f"{m} cells and kernels of {r} make tiles of {m + r - 1}; there are maps for {[*POINTS]}")
         self.m, self.r, self.a = m, r, m + r - 1
-        back, kernel, forth = _maps(m, r)
+        back, kernel, forth = maps(m, r)
         self._maps = {
             "forth": torch.from_numpy(np.kron(forth, forth)),
             "kernel": torch.from_numpy(np.kron(kernel, kernel)),
@@ -260,7 +260,7 @@ class _Forth(torch.autograd.Function):
         return own.scatter(flat, ctx.shape), None
 
 
-def _maps(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
+def maps(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
     """``A^T`` (``m a``), ``G`` (``a r``) and ``B^T`` (``a a``): ``conv = A^T ((G g) . (B^T d))`` in one dimension.
 
     With ``V_n`` the ``a x n`` matrix of the first ``n`` powers of the points, the product of polynomials of ``n`` and

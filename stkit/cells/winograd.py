@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from stkit.cells.compiled.compiler import NoCompiler, library
+from stkit.cells.compiled.group import CompiledGroup
+from stkit.cells.compiled.kernels import Kernels, kernels
 from stkit.cells.engine import DIRECT, OfSequences, Pieces
 from stkit.cells.tiles import Tiles, tiles
 from stkit.cells.transformed import Group
@@ -94,10 +97,11 @@ class Winograd(OfSequences):
         if not self.takes(block, inputs):
             return DIRECT(block, inputs)
         own = _tiles_of(block)
+        compiled = _compiled(inputs, own)
         self._begin(block)
-        signals = {name: [self._signal(part, own) for part in parts] for name, parts in inputs.items()}
+        signals = {name: [self._signal(part, own, compiled) for part in parts] for name, parts in inputs.items()}
         total: dict[str, Tensor] = {}
-        for group in self._groups_of(block, inputs, own):
+        for group in self._groups_of(block, inputs, own, compiled):
             group.sparing = self._piecewise
             responses = group.respond(inputs, signals, block.width)
             if group.norm is not None:
@@ -129,16 +133,16 @@ class Winograd(OfSequences):
             if step < self._step - 1:
                 del self._signals[signal]
 
-    def _signal(self, signal: Tensor, own: Tiles) -> Tensor:
+    def _signal(self, signal: Tensor, own: Tiles, compiled: Kernels | None) -> Tensor:
         """A tensor's tiles, found again within a sequence."""
-        key = (own.r, torch.is_grad_enabled())
+        key = (own.r, torch.is_grad_enabled() and compiled is None)
         known: tuple[Any, Tensor, int] | None = self._signals.get(signal) if self._inside else None  # type: ignore[no-untyped-call]
-        made = known[1] if known is not None and known[0] == key else own.forth(signal)
+        made = known[1] if known is not None and known[0] == key else _transformed(signal, own, compiled)
         if self._inside:
             self._signals[signal] = (key, made, self._step)
         return made
 
-    def _groups_of(self, block: GateBlock, inputs: Inputs, own: Tiles) -> list[Group]:
+    def _groups_of(self, block: GateBlock, inputs: Inputs, own: Tiles, compiled: Kernels | None) -> list[Group]:
         """The block's kernels, transformed, found again while they are the same."""
         widths = {name: tuple(part.shape[1] for part in parts) for name, parts in inputs.items()}
         parameters = (*block.kernels.values(), *block.biases.values())
@@ -148,7 +152,7 @@ class Winograd(OfSequences):
         known = kept.get(block)
         if known is not None and known[0] == key:
             return known[1]
-        made = _groups(block, widths, own, in_graph=in_graph, keep=self._keep_weights)
+        made = _groups(block, widths, own, Group if compiled is None else CompiledGroup, in_graph, self._keep_weights)
         if self._inside if in_graph else self._keep_weights:
             kept[block] = (key, made)
         return made
@@ -170,8 +174,19 @@ def _tiles_of(block: GateBlock) -> Tiles:
     return tiles(OUTPUT, next(iter(block.kernels.values())).shape[-1])
 
 
+def _compiled(inputs: Inputs, own: Tiles) -> Kernels | None:
+    """The compiled functions for these, where there are any."""
+    if isinstance(library(), NoCompiler):
+        return None
+    return kernels(own.r, next(iter(inputs.values()))[0].dtype)
+
+
+def _transformed(signal: Tensor, own: Tiles, compiled: Kernels | None) -> Tensor:
+    return own.forth(signal) if compiled is None else compiled.transform([signal.detach()])
+
+
 def _groups(
-    block: GateBlock, widths: Mapping[str, tuple[int, ...]], own: Tiles, *, in_graph: bool, keep: bool
+    block: GateBlock, widths: Mapping[str, tuple[int, ...]], own: Tiles, kind: type[Group], in_graph: bool, keep: bool
 ) -> list[Group]:
     """Without norms gates with the same sources go together; a norm needs the whole response of its source alone."""
     found: list[tuple[tuple[str, ...], tuple[str, ...], nn.Module | None]]
@@ -185,7 +200,7 @@ def _groups(
         found = [(source.gates, (name,), block.norms[name]) for name, source in block.sources.items()]
     made = []
     for gates, names, norm in found:
-        group = Group(gates, own, norm=norm)
+        group = kind(gates, own, norm=norm)
         parts = {}
         for name in names:
             kernel, bias = _of_gates(block, name, gates, block.kernels[name]), block.bias_of(name)

@@ -1,0 +1,186 @@
+"""Compiles :file:`winograd.c` for the processor at hand, once, and loads it.
+
+What is compiled lies in the user's cache folder, one file for each text, compiler and processor. Where there is no
+compiler, or ``STKIT_COMPILE=off`` is set, there is no library, and stkit computes the same with torch's operators.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from numpy.typing import NDArray
+
+from stkit.cells.tiles import maps
+
+SOURCE = Path(__file__).with_name("winograd.c")
+OUTPUT = 4
+"""Side of a tile's output, in cells."""
+SIDES = (3, 5)
+"""Kernels that it is compiled for."""
+LANES = 16
+"""Channels that lie side by side."""
+ROWS_TOGETHER = 64
+"""Rows of a stack of tiles."""
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-Wno-psabi")
+SECONDS = 120
+"""What compiling may take."""
+
+_SIZES = f"""
+#include <stddef.h>
+#include <sys/mman.h>
+#include <omp.h>
+#define THREAD omp_get_thread_num()
+#define UNROLLED _Pragma("GCC unroll 16")
+#define M {OUTPUT}
+#define LANES {LANES}
+#define TILES {ROWS_TOGETHER}
+#define GROUP 8
+#define PANELS (128 / COLUMNS)
+#define PANELS_BACK (64 / COLUMNS)
+#define CHANNELS 128
+#define DEPTH 4
+#ifdef __AVX512F__
+#define COLUMNS 32
+#define ROWS 8
+#define EVEN 8
+#else
+#define COLUMNS 16
+#define ROWS 4
+#define EVEN 4
+#endif
+long columns(void) {{ return COLUMNS; }}
+
+/* Ask for large pages for memory that has not been used yet: fewer addresses to look up. */
+void advise(void *from, long bytes)
+{{
+#ifdef MADV_HUGEPAGE
+    size_t page = 1 << 21, first = ((size_t)from + page - 1) / page * page, last = ((size_t)from + bytes) / page * page;
+    if (last > first) madvise((void *)first, last - first, MADV_HUGEPAGE);
+#endif
+}}
+"""
+
+
+class Library(NamedTuple):
+    """What has been compiled."""
+
+    functions: ctypes.CDLL
+    columns: int
+    """Channels of a panel of a kernel."""
+
+
+class NoCompiler(Exception):
+    """Why there is no library."""
+
+
+@cache
+def library() -> Library | NoCompiler:
+    """The compiled functions, or why there are none."""
+    try:
+        path = _compiled()
+        functions = ctypes.CDLL(str(path))
+        functions.columns.restype = ctypes.c_long
+        functions.advise.argtypes = [ctypes.c_void_p, ctypes.c_long]
+        return Library(functions, functions.columns())
+    except NoCompiler as reason:
+        return reason
+    except OSError as reason:
+        return NoCompiler(f"what was compiled cannot be used: {reason}")
+
+
+def text() -> str:
+    """What is compiled: the source, for each type of numbers and each side of a kernel."""
+    return _SIZES + "".join(_instances())
+
+
+def _instances() -> Iterator[str]:
+    body = SOURCE.read_text(encoding="utf-8")
+    for side in SIDES:
+        named = dict(zip(("BACK", "KERNEL", "FORTH"), maps(OUTPUT, side), strict=True))
+        yield "".join(_table(f"{name}_{side}", matrix) for name, matrix in named.items())
+        for real in ("float", "double"):
+            made = {"REAL": real, "R": str(side), "NAME(x)": f"x##_{real}_{side}"}
+            made |= {name: f"{name}_{side}" for name in named}
+            yield "".join(f"#define {name} {value}\n" for name, value in made.items())
+            yield body
+            yield "".join(f"#undef {name.partition('(')[0]}\n" for name in made)
+
+
+def _table(name: str, matrix: NDArray) -> str:
+    rows = ", ".join("{" + ", ".join(float(number).hex() for number in row) + "}" for row in matrix)
+    return f"static const double {name}[{matrix.shape[0]}][{matrix.shape[1]}] = {{{rows}}};\n"
+
+
+def _compiled() -> Path:
+    """The file, compiled now if it has not been before.
+
+    Raises:
+        NoCompiler: there is none, or it cannot compile this.
+    """
+    if os.environ.get("STKIT_COMPILE", "on").lower() in ("off", "0", "no"):
+        raise NoCompiler("STKIT_COMPILE says so")
+    if os.name != "posix":
+        raise NoCompiler(f"on {platform.system()} nothing is compiled")
+    compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+    if compiler is None:
+        raise NoCompiler("this machine has no C compiler (cc, gcc or clang)")
+    source = text()
+    told = "\n".join([source, *FLAGS, _said_by(compiler, "--version"), platform.machine(), _processor()])
+    name = f"winograd-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
+    problem: Exception | None = None
+    for folder in _folders():
+        path = folder / name
+        if path.is_file():
+            return path
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:  # beside it: put in its place in one step
+                made, written = Path(scratch) / name, Path(scratch) / "winograd.c"
+                written.write_text(source, encoding="utf-8")
+                _said_by(compiler, *FLAGS, "-shared", "-fPIC", str(written), "-o", str(made))
+                made.replace(path)
+        except OSError as found:
+            problem = found
+            continue
+        return path
+    raise NoCompiler(f"there is no folder to keep what is compiled in: {problem}")
+
+
+def _said_by(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
+    except subprocess.CalledProcessError as problem:
+        lines = [line for line in problem.stderr.splitlines() if line.strip()]
+        said = next((line for line in lines if "error" in line), lines[-1] if lines else f"exit {problem.returncode}")
+        raise NoCompiler(f"{command[0]} failed: {said.strip()}") from None
+    except subprocess.TimeoutExpired:
+        raise NoCompiler(f"{command[0]} took more than {SECONDS} s") from None
+    return done.stdout
+
+
+def _folders() -> Iterator[Path]:
+    cache_home = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        yield (Path(cache_home) if cache_home else Path.home() / ".cache") / "stkit"
+    except RuntimeError:  # no home
+        pass
+    yield Path(tempfile.gettempdir()) / f"stkit-{os.getuid()}"
+
+
+def _processor() -> str:
+    """What the processor can do: the folder may be shared between machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))

@@ -1,0 +1,209 @@
+"""A group of gates whose products, maps and gradients are compiled.
+
+Axes: ``B`` batch, ``C`` channels, then the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from stkit.cells.compiled.kernels import Kernels, Term, kernels
+from stkit.cells.transformed import Group
+
+ROWS = 128
+"""Tiles, over the steps of a backward pass, from which on their products with gradients are efficient."""
+
+
+class Packed:
+    """The part of a kernel that belongs to one tensor of a source, a packed matrix a slice.
+
+    The way back multiplies with the transposes. They take the place of the matrices in memory when it begins.
+
+    Args:
+        kernel: ``C_out C_in *r``.
+        own: the functions.
+        gates: gates that it feeds.
+    """
+
+    def __init__(self, kernel: Tensor, own: Kernels, gates: int) -> None:
+        self.slices = _slices(kernel)
+        self._own, self._gates = own, gates
+        self._version = kernel._version
+        self._packed: list[Tensor] | None = None
+        self._turned = False
+
+    def matrices(self, *, turned: bool) -> list[Tensor]:
+        """One for each slice.
+
+        Raises:
+            RuntimeError: the kernel has been changed in place since the forward pass.
+        """
+        if self._packed is None or self._turned is not turned:
+            if self.slices[0]._version != self._version:
+                raise RuntimeError("a kernel has been modified by an inplace operation before its gradient was computed")
+            into: Sequence[Tensor | None] = self._packed or [None] * len(self.slices)
+            self._packed = [
+                self._own.pack(part, self._gates, turned=turned, into=memory)
+                for part, memory in zip(self.slices, into, strict=True)
+            ]
+            self._turned = turned
+        return self._packed
+
+
+class CompiledGroup(Group):
+    """As :class:`stkit.cells.transformed.Group`; signals are of :class:`stkit.cells.compiled.kernels.Kernels`."""
+
+    def hang_on(self, parts: Mapping[str, Sequence[Tensor]], *, in_graph: bool, keep: bool) -> None:
+        """See :meth:`Group.hang_on`."""
+        self._keep = keep
+        self._sums: list[list[Tensor]] = []
+        super().hang_on(parts, in_graph=in_graph, keep=False)
+        some = self._every_part()[0]
+        self.compiled = kernels(some.shape[-1], some.dtype)
+        self._kept = self._packed() if keep else None
+
+    def respond(
+        self, fields: Mapping[str, Sequence[Tensor]], signals: Mapping[str, Sequence[Tensor]], width: int
+    ) -> tuple[Tensor, ...]:
+        """See :meth:`Group.respond`."""
+        every = [part for name in self.parts for part in fields[name]]
+        transformed = [part for name in self.parts for part in signals[name]]
+        width = width if self.norm is None else width * len(self.gates)
+        made: tuple[Tensor, ...] = _Respond.apply(self, transformed, width, self.link, self.bias, *every)
+        return made
+
+    def _packed(self) -> list[Packed]:
+        gates = len(self.gates) if self.norm is None else 1
+        return [Packed(part, self.compiled, gates) for part in self._every_part()]
+
+    def terms(self, signals: Sequence[Tensor], fields: Sequence[Tensor]) -> list[Term]:
+        """The products that make the gates."""
+        packed = self._kept or self._packed()
+        return [
+            Term(signal, matrix, field.shape[1], 1, shift)
+            for signal, field, part in zip(signals, fields, packed, strict=True)
+            for matrix, shift in zip(part.matrices(turned=False), _shifts(part.slices), strict=True)
+        ]
+
+    def terms_back(self, gradient: Tensor, width: int, gates: int) -> Iterator[list[Term]]:
+        """For each tensor the products that make its gradient."""
+        for part in self._kept or self._packed():
+            yield [
+                Term(gradient, matrix, width, gates, -shift)
+                for matrix, shift in zip(part.matrices(turned=True), _shifts(part.slices), strict=True)
+            ]
+
+    # The gradients of the kernels.
+
+    def wait(self, fields: tuple[Tensor, ...], gates: tuple[Tensor | None, ...], width: int) -> None:
+        """Take a step's fields and the gradients of its gates."""
+        self._begin_pass()
+        if self._steps and self._steps[-1][0][0].shape != fields[0].shape:
+            self._sum_up()
+        self._steps.append((fields, gates, width))
+        batch, _, *planes, height, across = fields[0].shape
+        tiles = -(-height // self.own.m) * -(-across // self.own.m)
+        if len(self._steps) * batch * tiles >= ROWS:
+            self._sum_up()
+
+    def _begin_pass(self) -> None:
+        task = torch._C._current_graph_task_id()
+        if self._task != task:  # what a pass left that did not ask for the kernels is dropped
+            self._steps: list[tuple[tuple[Tensor, ...], tuple[Tensor | None, ...], int]] = []
+            self._sums, self._task = [], task
+
+    def take(self) -> list[Tensor] | None:
+        """See :meth:`Group.take`."""
+        if self._task != torch._C._current_graph_task_id():
+            return None
+        self._sum_up()
+        sums, self._sums, self._task = self._sums, [], -1
+        if not sums:
+            return None
+        gates = len(self.gates) if self.norm is None else 1
+        made = []
+        for part, totals in zip(self._every_part(), sums, strict=True):
+            whole = torch.empty(part.shape, dtype=part.dtype)
+            for total, into in zip(totals, _slices(whole), strict=True):
+                self.compiled.unpack(total, into, gates)
+            made.append(whole if whole.ndim == 5 else whole[:, :, None])
+        return made
+
+    def _sum_up(self) -> None:
+        if not self._steps:
+            return
+        steps, self._steps = self._steps, []
+        shape, width, gates = steps[0][0][0].shape, steps[0][2], len(steps[0][1])
+        parts = self._every_part()
+        if not self._sums:
+            self._sums = [[self.compiled.no_sum(one, gates) for one in _slices(part)] for part in parts]
+        batch = len(steps) * shape[0]
+        gradient = self.compiled.untransform([given for _, given, _ in steps], shape, width)
+        for place, (part, totals) in enumerate(zip(parts, self._sums, strict=True)):
+            signal = self.compiled.transform([fields[place] for fields, _, _ in steps], into="signal")
+            for total, shift in zip(totals, _shifts(_slices(part)), strict=True):
+                self.compiled.weigh(total, signal, gradient, batch, shape, part.shape[1], width, gates, shift)
+
+
+def _slices(kernel: Tensor) -> list[Tensor]:
+    """``C_out C_in r r``: a kernel, or its slices, each dense in its last two axes."""
+    found = [kernel] if kernel.ndim == 4 else list(kernel.unbind(2))
+    return [part if part.stride()[2:] == (part.shape[3], 1) else part.contiguous() for part in found]
+
+
+def _shifts(slices: Sequence[Tensor]) -> range:
+    """Slices further on that each slice of a kernel reads, as ``same_convolution`` pads."""
+    before = (len(slices) - 1) // 2
+    return range(-before, len(slices) - before)
+
+
+class _Respond(torch.autograd.Function):
+    """Fields ``B C *grid`` -> a field for each gate."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        group: CompiledGroup,
+        signals: list[Tensor],
+        width: int,
+        link: Tensor | None,
+        bias: Tensor | None,
+        *fields: Tensor,
+    ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        gates = len(group.gates) if group.norm is None else 1
+        ctx.group, ctx.width, ctx.gates = group, width, gates
+        ctx.save_for_backward(*fields)
+        return tuple(group.compiled.respond(group.terms(signals, fields), fields[0].shape, width, gates, bias))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        group: CompiledGroup = ctx.group
+        _, _, _, link, bias, *wanted = ctx.needs_input_grad
+        fields: tuple[Tensor, ...] = ctx.saved_tensors
+        known = next((gradient for gradient in gradients if gradient is not None), None)
+        if known is None:
+            return (None,) * len(ctx.needs_input_grad)
+        found: list[Tensor | None] = [None] * len(wanted)
+        if any(wanted):
+            gradient = group.compiled.untransform([gradients], fields[0].shape, ctx.width)
+            for place, terms in enumerate(group.terms_back(gradient, ctx.width, ctx.gates)):
+                if wanted[place]:
+                    found[place] = group.compiled.retrace(terms, fields[place].shape)
+        if link:
+            group.wait(fields, gradients, ctx.width)
+        offset = None
+        if bias:
+            offset = torch.cat(
+                [
+                    known.new_zeros(ctx.width) if gradient is None else gradient.sum(dim=(0, *range(2, gradient.ndim)))
+                    for gradient in gradients
+                ]
+            )
+        return (None, None, None, None, offset, *found)

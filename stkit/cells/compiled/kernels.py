@@ -1,0 +1,286 @@
+"""The compiled functions on tensors.
+
+Axes: ``B`` batch, ``C`` channels, ``P`` slices of a three-dimensional field, ``H`` height, ``W`` width. How signals,
+packed kernels and sums lie in memory is said in :file:`winograd.c`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from stkit.cells.compiled.compiler import LANES, OUTPUT, SIDES, Library, NoCompiler, library
+from stkit.cells.tiles import SCRATCH
+
+Shape = Sequence[int]
+TYPES = {torch.float32: "float", torch.float64: "double"}
+
+_Long, _Address, _Int = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
+_ARGUMENTS: dict[str, tuple[Any, list[Any]]] = {
+    "signal": (_Long, [_Long] * 5),
+    "rows_of_slice": (_Long, [_Long] * 3),
+    "rows_of_stack": (_Long, [_Long] * 3),
+    "scratch": (_Long, []),
+    "transform": (None, [_Address, _Address, *[_Long] * 7, _Int]),
+    "untransform": (None, [_Address, _Address, *[_Long] * 5, _Int, *[_Long] * 2, _Int]),
+    "pack": (None, [_Address, _Address, *[_Long] * 6, _Int]),
+    "unpack": (None, [_Address, _Address, *[_Long] * 5, _Int]),
+    "respond": (None, [_Address, _Int, _Address, _Address, *[_Long] * 5, _Int, _Address, _Int]),
+    "retrace": (None, [_Address, _Int, _Address, *[_Long] * 5, _Address, _Int]),
+    "weigh": (None, [_Address, _Address, _Address, *[_Long] * 6, _Address, _Int]),
+}
+
+
+class _Term(ctypes.Structure):
+    _fields_ = (("signal", _Address), ("kernel", _Address), ("blocks", _Long), ("shift", _Long))
+
+
+class Term(NamedTuple):
+    """One of the products that are summed."""
+
+    signal: Tensor
+    kernel: Tensor
+    channels: int
+    """Of the signal, those that fill up not counted: ``of`` groups of them."""
+    of: int
+    shift: int
+    """Slices further on from which the signal is read."""
+
+
+class Kernels:
+    """The functions for one side of kernels and one type of numbers.
+
+    Args:
+        side: of the kernels, 3 or 5.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: for others, or where nothing could be compiled.
+    """
+
+    def __init__(self, side: int, dtype: torch.dtype) -> None:
+        found = library()
+        if isinstance(found, NoCompiler) or side not in SIDES or dtype not in TYPES:
+            raise ValueError(f"there are no compiled functions for kernels of {side} in {dtype}: {found}")
+        self.side, self.dtype, self.columns = side, dtype, found.columns
+        self._functions = {name: _function(found, name, dtype, side) for name in _ARGUMENTS}
+        self._advise = found.functions.advise
+        self._own = threading.local()
+
+    def transform(self, fields: Sequence[Tensor], into: str | None = None) -> Tensor:
+        """The tiles of fields ``B C *grid`` whose batches follow each other, transformed.
+
+        Args:
+            fields: one or several.
+            into: name of a :meth:`scratch` for the result; None: it is to stay.
+        """
+        batch, shape = sum(field.shape[0] for field in fields), fields[0].shape
+        made = self._signal(fields[0], batch, shape, shape[1], into)
+        first = 0
+        for field in fields:
+            cells = field.movedim(1, -1).contiguous()
+            place = (field.shape[0], *_grid(shape), shape[1], batch, first)
+            self._functions["transform"](cells.data_ptr(), made.data_ptr(), *place, torch.get_num_threads())
+            first += field.shape[0]
+        return made
+
+    def untransform(self, steps: Sequence[Sequence[Tensor | None]], shape: Shape, width: int) -> Tensor:
+        """The adjoint of the way back: gradients of gates ``B width *grid``, of several steps; None stands for zeros.
+
+        The result is in a :meth:`scratch`.
+        """
+        gates = len(steps[0])
+        like = next(gate for gates in steps for gate in gates if gate is not None)
+        batch = shape[0] * len(steps)
+        made = self._signal(like, batch, shape, gates * -(-width // LANES) * LANES, "gradient")
+        for step, given in enumerate(steps):
+            cells = [None if gate is None else gate.movedim(1, -1).contiguous() for gate in given]
+            place = (*_grid(shape), width, gates, batch, step * shape[0])
+            self._functions["untransform"](
+                _addresses(cells), made.data_ptr(), shape[0], *place, torch.get_num_threads()
+            )
+        return made
+
+    def pack(self, kernel: Tensor, gates: int, *, turned: bool, into: Tensor | None = None) -> Tensor:
+        """A kernel ``C_out C_in r r``, transformed: a matrix for each place, or the transposes of these.
+
+        Args:
+            kernel: of ``gates`` gates of the same width; dense in its last two axes.
+            gates: how many.
+            turned: transposed.
+            into: memory for it, of at least :meth:`packed` numbers.
+        """
+        out, into_channels = kernel.shape[:2]
+        width = out // gates
+        made = self.roomy(kernel, self.packed(kernel.shape, gates)) if into is None else into
+        forward, inward = kernel.stride()[:2]
+        sizes = (gates, width, 1, into_channels, forward, inward)
+        back = (1, into_channels, gates, width, inward, forward)
+        self._functions["pack"](
+            kernel.data_ptr(), made.data_ptr(), *(back if turned else sizes), torch.get_num_threads()
+        )
+        return made
+
+    def packed(self, shape: Shape, gates: int) -> int:
+        """Numbers of a packed kernel, whichever way round."""
+        out, into = gates * _filled(shape[0] // gates), _filled(shape[1])
+        a = (self.side + 3) ** 2
+        return a * max(_filled(out, self.columns) * into, _filled(into, self.columns) * out)
+
+    def respond(self, terms: Sequence[Term], shape: Shape, width: int, gates: int, offset: Tensor | None) -> list[Tensor]:
+        """The sum of products, and the way back: ``B width *grid`` for each gate, channels last in memory.
+
+        Args:
+            terms: signals and packed kernels.
+            shape: of a field; its channels do not count.
+            width: channels of a gate.
+            gates: how many.
+            offset: ``gates*width``, added.
+        """
+        like = terms[0].signal
+        made = [like.new_empty(shape[0], *shape[2:], width) for _ in range(gates)]
+        offset = None if offset is None else offset.contiguous()
+        self._functions["respond"](
+            _terms(terms),
+            len(terms),
+            _addresses(made),
+            None if offset is None else offset.data_ptr(),
+            shape[0],
+            *_grid(shape),
+            width,
+            gates,
+            self._memory(like).data_ptr(),
+            torch.get_num_threads(),
+        )
+        return [field.movedim(-1, 1) for field in made]
+
+    def retrace(self, terms: Sequence[Term], shape: Shape) -> Tensor:
+        """The gradient of a field, ``shape`` (``B C *grid``), from products of gradients with turned kernels."""
+        like = terms[0].signal
+        made = like.new_empty(shape[0], *shape[2:], shape[1])
+        self._functions["retrace"](
+            _terms(terms),
+            len(terms),
+            made.data_ptr(),
+            shape[0],
+            *_grid(shape),
+            shape[1],
+            self._memory(like).data_ptr(),
+            torch.get_num_threads(),
+        )
+        return made.movedim(-1, 1)
+
+    def no_sum(self, kernel: Tensor, gates: int) -> Tensor:
+        """Zeros to which :meth:`weigh` adds the gradient of a kernel ``C_out C_in r r``."""
+        out = _filled(gates * _filled(kernel.shape[0] // gates), self.columns)
+        return kernel.new_zeros(out * kernel.shape[1] * self.side**2)
+
+    def weigh(
+        self, total: Tensor, signal: Tensor, gradient: Tensor, batch: int, shape: Shape, channels: int, width: int,
+        gates: int, shift: int,
+    ) -> None:
+        """Add to a kernel's sum what a signal and a gradient of gates give, ``shift`` slices apart.
+
+        Args:
+            total: of :meth:`no_sum`.
+            signal: of fields ``batch channels *grid``.
+            gradient: of gates ``batch width *grid``.
+            batch: of all steps together.
+            shape: of a field.
+            channels: of the signal.
+            width: of a gate.
+            gates: how many.
+            shift: as in :class:`Term`.
+        """
+        planes, height, across = _grid(shape)
+        rows = self._functions["rows_of_slice"](batch, height, across)
+        stack = self._functions["rows_of_stack"](batch, height, across)
+        first, last = max(0, -shift), planes - max(0, shift)
+        if first >= last:
+            return
+        self._functions["weigh"](
+            signal.data_ptr(),
+            gradient.data_ptr(),
+            total.data_ptr(),
+            channels,
+            gates * -(-width // LANES),
+            (first + shift) * rows,
+            first * rows,
+            (last - first) * rows,
+            stack,
+            self._memory(signal).data_ptr(),
+            torch.get_num_threads(),
+        )
+
+    def unpack(self, total: Tensor, kernel: Tensor, gates: int) -> None:
+        """Write a sum into a gradient ``C_out C_in r r``, dense in its last two axes."""
+        out, into = kernel.shape[:2]
+        self._functions["unpack"](
+            total.data_ptr(), kernel.data_ptr(), gates, out // gates, into, *kernel.stride()[:2], torch.get_num_threads()
+        )
+
+    def roomy(self, like: Tensor, size: int) -> Tensor:
+        """Memory for so many numbers, in large pages where the system has them."""
+        made = like.new_empty(size)
+        self._advise(made.data_ptr(), size * made.element_size())
+        return made
+
+    def scratch(self, name: str, like: Tensor, size: int) -> Tensor:
+        """Memory for an intermediate result, which stays as it is until this thread asks for that name again."""
+        if size * like.element_size() > SCRATCH:
+            return like.new_empty(size)
+        known: dict[tuple[str, bool], Tensor] = self._own.__dict__
+        key = (name, torch.is_inference_mode_enabled())
+        if key not in known or known[key].numel() < size:
+            known[key] = self.roomy(like, size)
+        return known[key][:size]
+
+    def _signal(self, like: Tensor, batch: int, shape: Shape, channels: int, into: str | None) -> Tensor:
+        planes, height, width = _grid(shape)
+        size = self._functions["signal"](batch, planes, height, width, channels)
+        rows, stack = (self._functions[name](batch, height, width) for name in ("rows_of_slice", "rows_of_stack"))
+        full = rows == batch * -(-height // OUTPUT) * -(-width // OUTPUT) and rows % stack == 0
+        made = like.new_empty(size) if into is None else self.scratch(into, like, size)
+        return made if full else made.zero_()  # rows that fill up are multiplied too
+
+    def _memory(self, like: Tensor) -> Tensor:
+        return self.scratch("sums", like, self._functions["scratch"]() * torch.get_num_threads())
+
+
+@cache
+def kernels(side: int, dtype: torch.dtype) -> Kernels:
+    """One :class:`Kernels` for each side and type."""
+    return Kernels(side, dtype)
+
+
+def _function(found: Library, name: str, dtype: torch.dtype, side: int) -> Any:
+    function = getattr(found.functions, f"{name}_{TYPES[dtype]}_{side}")
+    function.restype, function.argtypes = _ARGUMENTS[name]
+    return function
+
+
+def _grid(shape: Shape) -> tuple[int, int, int]:
+    """Slices, height and width of a field ``B C *grid``."""
+    return shape[2] if len(shape) == 5 else 1, shape[-2], shape[-1]
+
+
+def _filled(channels: int, whole: int = LANES) -> int:
+    return -(-channels // whole) * whole
+
+
+def _addresses(tensors: Sequence[Tensor | None]) -> Any:
+    return (_Address * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+
+
+def _terms(terms: Sequence[Term]) -> Any:
+    made = (
+        _Term(term.signal.data_ptr(), term.kernel.data_ptr(), term.of * -(-term.channels // LANES), term.shift)
+        for term in terms
+    )
+    return (_Term * len(terms))(*made)
