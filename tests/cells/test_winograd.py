@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from stkit_mim.transition import MIM
 from stkit_predrnn.cell import STLSTM
 from torch import Tensor, nn
 
-from stkit.cells import DIRECT, GateBlock, Source, Winograd, sequence, use_engine
+from stkit.cells import DIRECT, GateBlock, Source, Winograd, sequence, use_engine, winograd
+from stkit.cells.compiled.compiler import NoCompiler, library
+from stkit.cells.compiled.kernels import Kernels
 from stkit.cells.tiles import Tiles
 from stkit.modules.norm.norms import ChannelNorm
 from stkit.stacks import Stack
@@ -23,6 +26,19 @@ from stkit.testing.strategies import grids, seeds, tensor
 from ..oracles.convolution import convolve
 
 F64 = torch.float64
+
+
+@pytest.fixture(params=["compiled", "torch"], scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """With compiled functions, where this machine has a compiler, and with torch's operators."""
+    if request.param == "compiled":
+        if isinstance(found := library(), NoCompiler):
+            pytest.skip(str(found))
+        yield "compiled"
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "library", lambda: NoCompiler("for this test"))
+        yield "torch"
 
 
 def block(seed: int = 0, **options: Any) -> GateBlock:
@@ -158,36 +174,42 @@ def test_a_sequence_and_its_gradients() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    count = {"forth": 0, "kernel": 0}
-    for name in count:
-        original = getattr(Tiles, name)
+def counted(monkeypatch: pytest.MonkeyPatch, way: str) -> dict[str, int]:
+    """Calls of what maps a state, and of what maps a kernel."""
+    kind, named = (Tiles, ("forth", "kernel")) if way == "torch" else (Kernels, ("transform", "pack"))
+    count = {"state": 0, "kernel": 0}
+    for what, name in zip(count, named, strict=True):
+        original = getattr(kind, name)
 
-        def method(self: Tiles, value: Tensor, name: str = name, original: Any = original) -> Tensor:
-            count[name] += 1
-            made: Tensor = original(self, value)
+        def method(self: Any, *given: Any, what: str = what, original: Any = original, **options: Any) -> Tensor:
+            count[what] += 1
+            made: Tensor = original(self, *given, **options)
             return made
 
-        monkeypatch.setattr(Tiles, name, method)
+        monkeypatch.setattr(kind, name, method)
     return count
 
 
-def test_each_tensor_is_transformed_once_and_each_kernel_once_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_tensor_is_transformed_once_and_each_kernel_once_a_sequence(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     torch.manual_seed(0)
     over, steps = Stack([STLSTM(3, 4, kernel=3), STLSTM(4, 4, kernel=3)]), 5
     use_engine(over, Winograd())
-    count = counted(monkeypatch)
-    run(over, torch.randn(2, steps, 3, 8, 8)).sum().backward()
+    count = counted(monkeypatch, way)
+    out = run(over, torch.randn(2, steps, 3, 8, 8)).sum()
     # A frame, and of each layer h, c and m; before the first step h of two layers and one m. The last h is not read.
-    assert count["forth"] == steps * (1 + 2 * 3) + 3 - 1
+    assert count["state"] == steps * (1 + 2 * 3) + 3 - 1
     # Of each layer: x and h for i f g o, x and m for i' f' g', c and m for o.
     assert count["kernel"] == 2 * 6
+    out.backward()
+    assert count["kernel"] == 2 * 6 * (1 if way == "torch" else 2), "compiled, the transposes are made from the kernels"
 
 
-def test_weights_that_change_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_change_are_seen(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     over, frames = stack(), tensor(3, 1, 2, 3, 5, 5, dtype=F64)
     use_engine(over, Winograd())
-    count = counted(monkeypatch)
+    count = counted(monkeypatch, way)
     with torch.no_grad():
         run(over, frames)
         first = count["kernel"]

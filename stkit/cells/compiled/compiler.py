@@ -49,6 +49,7 @@ _SIZES = f"""
 #define PANELS_BACK (64 / COLUMNS)
 #define CHANNELS 128
 #define DEPTH 4
+#define CHAIN 16
 #ifdef __AVX512F__
 #define COLUMNS 32
 #define ROWS 8

@@ -512,35 +512,43 @@ void NAME(retrace)(const Term *terms, int count_of_terms, REAL *field, long batc
             }
 }
 
-/* The product of EVEN channels of a signal with COLUMNS of a gradient, over `stacks`, one after the other. */
+/* The product of EVEN channels of a signal with COLUMNS of a gradient, over `stacks`, one after the other. Short chains of
+ * additions round less: each of CHAIN tiles is added up for itself. */
 static inline __attribute__((always_inline)) void NAME(outer)(const REAL *signal, long signal_step,
                                                               const REAL *gradient, long gradient_step, long apart,
                                                               long stacks, long stack, REAL *to, long stride,
                                                               const REAL *soon, long lines)
 {
-    VECTOR found[EVEN][COLUMNS / LANES];
-    UNROLLED
-    for (int r = 0; r < EVEN; r++)
-        UNROLLED
-        for (int c = 0; c < COLUMNS / LANES; c++) found[r][c] = (VECTOR){0};
     for (long one = 0; one < stacks; one++, signal += signal_step, gradient += gradient_step) {
         NAME(ahead)(soon + one * signal_step, lines);
-        _Pragma("GCC unroll 8")
-        for (long tile = 0; tile < stack; tile++) {
-            VECTOR factors[COLUMNS / LANES];
-            UNROLLED
-            for (int c = 0; c < COLUMNS / LANES; c++)
-                factors[c] = *(const VECTOR *)(gradient + tile * LANES + c * apart);
+        for (long first = 0; first < stack; first += CHAIN) {
+            VECTOR found[EVEN][COLUMNS / LANES];
             UNROLLED
             for (int r = 0; r < EVEN; r++)
                 UNROLLED
-                for (int c = 0; c < COLUMNS / LANES; c++) found[r][c] += signal[tile * LANES + r] * factors[c];
+                for (int c = 0; c < COLUMNS / LANES; c++) found[r][c] = (VECTOR){0};
+            long last = first + CHAIN < stack ? first + CHAIN : stack;
+            _Pragma("GCC unroll 8")
+            for (long tile = first; tile < last; tile++) {
+                VECTOR factors[COLUMNS / LANES];
+                UNROLLED
+                for (int c = 0; c < COLUMNS / LANES; c++)
+                    factors[c] = *(const VECTOR *)(gradient + tile * LANES + c * apart);
+                UNROLLED
+                for (int r = 0; r < EVEN; r++)
+                    UNROLLED
+                    for (int c = 0; c < COLUMNS / LANES; c++) found[r][c] += signal[tile * LANES + r] * factors[c];
+            }
+            UNROLLED
+            for (int r = 0; r < EVEN; r++)
+                UNROLLED
+                for (int c = 0; c < COLUMNS / LANES; c++) {
+                    VECTOR *sum = (VECTOR *)(to + r * stride + c * LANES);
+                    if (one == 0 && first == 0) *sum = found[r][c];
+                    else *sum += found[r][c];
+                }
         }
     }
-    UNROLLED
-    for (int r = 0; r < EVEN; r++)
-        UNROLLED
-        for (int c = 0; c < COLUMNS / LANES; c++) *(VECTOR *)(to + r * stride + c * LANES) = found[r][c];
 }
 
 /* Add to a kernel's sum what rows of a signal from `read` on and of a gradient, which has `of_out` times LANES channels,
