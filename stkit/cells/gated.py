@@ -1,7 +1,7 @@
 """Gate arithmetic: what the cells' equations do once the pre-activations of the gates are known.
 
-Each function is one operator, ``stkit::gated``: one kernel on a GPU forward and one backward, and on a
-processor arithmetic in place. For the way back it keeps the pre-activations alone and squashes them anew, so that a
+Each function is one operator, ``stkit::gated``: one kernel on a GPU forward and one backward, on a processor one
+pass over memory in C each way, or where nothing can be compiled arithmetic in place. For the way back it keeps the pre-activations alone and squashes them anew, so that a
 training holds no second copy of any gate. What ``torch.compile`` and ``torch.export`` trace is plain arithmetic, and so
 is what is small.
 ``s`` is the logistic sigmoid, ``.`` the elementwise product.
@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stkit.cells.squash import COMPLEMENT, DOUBLE, IDENTITY, NOTHING, SIGMOID, TANH, gradients, plain, promoted, value
+from stkit.cells import squash
+from stkit.cells.compiled import gates as in_c
+from stkit.cells.squash import COMPLEMENT, DOUBLE, IDENTITY, NOTHING, SIGMOID, TANH, plain, promoted
 
 Squash = Literal["sigmoid", "tanh", "double"]
 """How an output gate is squashed; ``double``: ``s(tanh(o))``."""
@@ -130,7 +132,8 @@ def _forward(
     if compiled is not None:
         made: Tensor = compiled.value(a, b, c, d, more, functions, bias)
         return made
-    return value(a if more is None else a + more, b, c, d, functions, bias)
+    a = a if more is None else a + more
+    return (in_c if in_c.fits(a, b, c, d) else squash).value(a, b, c, d, functions, bias)
 
 
 def _backward(
@@ -147,7 +150,8 @@ def _backward(
     if compiled is not None:
         found: tuple[Tensor, ...] = compiled.gradients(gradient, a, b, c, d, more, functions, bias)
         return found
-    return gradients(gradient, a if more is None else a + more, b, c, d, functions, bias)
+    a = a if more is None else a + more
+    return (in_c if in_c.fits(gradient, a, b, c, d) else squash).gradients(gradient, a, b, c, d, functions, bias)
 
 
 def _compiled(*tensors: Tensor | None) -> ModuleType | None:

@@ -1,4 +1,4 @@
-"""Compiles :file:`winograd.c` for the processor at hand, once, and loads it.
+"""Compiles :file:`winograd.c` and :file:`gates.c` for the processor at hand, once, and loads it.
 
 What is compiled lies in the user's cache folder, one file for each text, compiler and processor. Where there is no
 compiler, or ``STKIT_COMPILE=off`` is set, there is no library, and stkit computes the same with torch's operators.
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stkit.cells.tiles import maps
 
-SOURCE = Path(__file__).with_name("winograd.c")
+SOURCES = Path(__file__).parent
 OUTPUT = 4
 """Side of a tile's output, in cells."""
 SIDES = (3, 5)
@@ -100,12 +100,12 @@ def library() -> Library | NoCompiler:
 
 
 def text() -> str:
-    """What is compiled: the source, for each type of numbers and each side of a kernel."""
-    return _SIZES + "".join(_instances())
+    """What is compiled: the arithmetic of gates, and Winograd's for each type of numbers and each side of a kernel."""
+    return _SIZES + (SOURCES / "gates.c").read_text(encoding="utf-8") + "".join(_instances())
 
 
 def _instances() -> Iterator[str]:
-    body = SOURCE.read_text(encoding="utf-8")
+    body = (SOURCES / "winograd.c").read_text(encoding="utf-8")
     for side in SIDES:
         named = dict(zip(("BACK", "KERNEL", "FORTH"), maps(OUTPUT, side), strict=True))
         yield "".join(_table(f"{name}_{side}", matrix) for name, matrix in named.items())
@@ -137,7 +137,7 @@ def _compiled() -> Path:
         raise NoCompiler("this machine has no C compiler (cc, gcc or clang)")
     source = text()
     told = "\n".join([source, *FLAGS, _said_by(compiler, "--version"), platform.machine(), _processor()])
-    name = f"winograd-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
+    name = f"cells-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
     problem: Exception | None = None
     for folder in _folders():
         path = folder / name
@@ -146,7 +146,7 @@ def _compiled() -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:  # beside it: put in its place in one step
-                made, written = Path(scratch) / name, Path(scratch) / "winograd.c"
+                made, written = Path(scratch) / name, Path(scratch) / "cells.c"
                 written.write_text(source, encoding="utf-8")
                 _said_by(compiler, *FLAGS, "-shared", "-fPIC", str(written), "-o", str(made))
                 made.replace(path)
