@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from stkit.cells.compiled.compiler import NoCompiler, library
 from stkit.cells.compiled.group import CompiledGroup
-from stkit.cells.compiled.kernels import Kernels, kernels
+from stkit.cells.compiled.kernels import Kernels, Lent, kernels
 from stkit.cells.engine import DIRECT, OfSequences, Pieces
 from stkit.cells.tiles import Tiles, tiles
 from stkit.cells.transformed import Group
@@ -58,6 +58,7 @@ class Winograd(OfSequences):
         self._groups: WeakKeyDictionary[GateBlock, tuple[Any, list[Group]]] = WeakKeyDictionary()
         self._own: dict[GateBlock, tuple[Any, list[Group]]] = {}  # of this sequence, whose graph they belong to
         self._keep_weights, self._piecewise = True, False
+        self._free: dict[int, list[Tensor]] = {}  # memory for signals that are compiled, by its size
         self._called: set[GateBlock] = set()
         self._step = 0
 
@@ -72,7 +73,7 @@ class Winograd(OfSequences):
 
     def _forget(self) -> None:
         self._signals.clear()
-        self._own = {}
+        self._own, self._free = {}, {}
         self._called = set()
 
     def pieces(self, *, keep_weights: bool = True) -> Pieces:
@@ -133,14 +134,19 @@ class Winograd(OfSequences):
             if step < self._step - 1:
                 del self._signals[signal]
 
-    def _signal(self, signal: Tensor, own: Tiles, compiled: Kernels | None) -> Tensor:
+    def _signal(self, signal: Tensor, own: Tiles, compiled: Kernels | None) -> Tensor | Lent:
         """A tensor's tiles, found again within a sequence."""
         key = (own.r, torch.is_grad_enabled() and compiled is None)
-        known: tuple[Any, Tensor, int] | None = self._signals.get(signal) if self._inside else None  # type: ignore[no-untyped-call]
-        made = known[1] if known is not None and known[0] == key else _transformed(signal, own, compiled)
+        known: tuple[Any, Tensor | Lent, int] | None = self._signals.get(signal) if self._inside else None  # type: ignore[no-untyped-call]
+        made = known[1] if known is not None and known[0] == key else self._transformed(signal, own, compiled)
         if self._inside:
             self._signals[signal] = (key, made, self._step)
         return made
+
+    def _transformed(self, signal: Tensor, own: Tiles, compiled: Kernels | None) -> Tensor | Lent:
+        if compiled is None:
+            return own.forth(signal)
+        return compiled.lend(signal.detach(), self._free if self._inside else {})
 
     def _groups_of(self, block: GateBlock, inputs: Inputs, own: Tiles, compiled: Kernels | None) -> list[Group]:
         """The block's kernels, transformed, found again while they are the same."""
@@ -179,10 +185,6 @@ def _compiled(inputs: Inputs, own: Tiles) -> Kernels | None:
     if isinstance(library(), NoCompiler):
         return None
     return kernels(own.r, next(iter(inputs.values()))[0].dtype)
-
-
-def _transformed(signal: Tensor, own: Tiles, compiled: Kernels | None) -> Tensor:
-    return own.forth(signal) if compiled is None else compiled.transform([signal.detach()])
 
 
 def _groups(

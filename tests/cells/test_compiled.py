@@ -56,7 +56,9 @@ def test_any_size_is_that_of_the_direct_convolution(
     grid = (planes, height, across)[0 if planes else 1 :]
     given_ = [tensor(seed + n, batch, count, *grid, dtype=F64) for n, count in enumerate((channels, channels, 3))]
     given_ = [value.requires_grad_() for value in given_]
-    assert isinstance(Winograd()._groups_of(gates, {"x": (given_[0],), "h": tuple(given_[1:])}, *_own(kernel))[0], CompiledGroup)
+    assert isinstance(
+        Winograd()._groups_of(gates, {"x": (given_[0],), "h": tuple(given_[1:])}, *_own(kernel))[0], CompiledGroup
+    )
     expected = outputs_and_gradients(gates, DIRECT, given_)
     for ours, theirs in zip(outputs_and_gradients(gates, Winograd(), given_), expected, strict=True):
         scale = float(theirs.detach().abs().max()) or 1.0
@@ -190,7 +192,11 @@ def test_a_compiler_that_fails(tmp_path: Path, script: str, said: str, monkeypat
 
 def test_what_is_compiled_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
-    fake(tmp_path, f'[ $1 = --version ] && exit 0; echo once >> {log}; for last; do :; done; echo x > "$last"', monkeypatch)
+    fake(
+        tmp_path,
+        f'[ $1 = --version ] && exit 0; echo once >> {log}; for last; do :; done; echo x > "$last"',
+        monkeypatch,
+    )
     first, second = compiler._compiled(), compiler._compiled()
     assert first == second
     assert first.parent == tmp_path / "cache" / "stkit"

@@ -45,7 +45,9 @@ class Packed:
         """
         if self._packed is None or self._turned is not turned:
             if self.slices[0]._version != self._version:
-                raise RuntimeError("a kernel has been modified by an inplace operation before its gradient was computed")
+                raise RuntimeError(
+                    "a kernel has been modified by an inplace operation before its gradient was computed"
+                )
             into: Sequence[Tensor | None] = self._packed or [None] * len(self.slices)
             self._packed = [
                 self._own.pack(part, self._gates, turned=turned, into=memory)
@@ -68,11 +70,11 @@ class CompiledGroup(Group):
         self._kept = self._packed() if keep else None
 
     def respond(
-        self, fields: Mapping[str, Sequence[Tensor]], signals: Mapping[str, Sequence[Tensor]], width: int
+        self, fields: Mapping[str, Sequence[Tensor]], signals: Mapping[str, Sequence[Any]], width: int
     ) -> tuple[Tensor, ...]:
-        """See :meth:`Group.respond`."""
+        """See :meth:`Group.respond`; signals are :class:`Lent`."""
         every = [part for name in self.parts for part in fields[name]]
-        transformed = [part for name in self.parts for part in signals[name]]
+        transformed = [part.tensor for name in self.parts for part in signals[name]]
         width = width if self.norm is None else width * len(self.gates)
         made: tuple[Tensor, ...] = _Respond.apply(self, transformed, width, self.link, self.bias, *every)
         return made

@@ -19,6 +19,8 @@ from stkit.cells.compiled.compiler import LANES, OUTPUT, SIDES, Library, NoCompi
 from stkit.cells.tiles import SCRATCH
 
 Shape = Sequence[int]
+MADE_AT_ONCE = 4
+"""Signals for which memory is asked together."""
 TYPES = {torch.float32: "float", torch.float64: "double"}
 
 _Long, _Address, _Int = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
@@ -53,6 +55,16 @@ class Term(NamedTuple):
     """Slices further on from which the signal is read."""
 
 
+class Lent:
+    """A tensor whose memory goes back to where it is from when nobody holds this any more."""
+
+    def __init__(self, tensor: Tensor, home: list[Tensor]) -> None:
+        self.tensor, self._home = tensor, home
+
+    def __del__(self) -> None:
+        self._home.append(self.tensor)
+
+
 class Kernels:
     """The functions for one side of kernels and one type of numbers.
 
@@ -73,12 +85,20 @@ class Kernels:
         self._advise = found.functions.advise
         self._own = threading.local()
 
-    def transform(self, fields: Sequence[Tensor], into: str | None = None) -> Tensor:
+    def lend(self, field: Tensor, homes: dict[int, list[Tensor]]) -> Lent:
+        """The tiles of a field, transformed, in memory that is used again; ``homes`` keeps what is free, by its size."""
+        size = self._size(field.shape[0], field.shape, field.shape[1])
+        home = homes.setdefault(size, [])
+        if not home:
+            home += self.roomy(field, MADE_AT_ONCE * size).split(size)
+        return Lent(self.transform([field], into=home.pop()), home)
+
+    def transform(self, fields: Sequence[Tensor], into: Tensor | str | None = None) -> Tensor:
         """The tiles of fields ``B C *grid`` whose batches follow each other, transformed.
 
         Args:
             fields: one or several.
-            into: name of a :meth:`scratch` for the result; None: it is to stay.
+            into: memory for the result, or name of a :meth:`scratch` for it; None: it is to stay.
         """
         batch, shape = sum(field.shape[0] for field in fields), fields[0].shape
         made = self._signal(fields[0], batch, shape, shape[1], into)
@@ -133,7 +153,9 @@ class Kernels:
         a = (self.side + 3) ** 2
         return a * max(_filled(out, self.columns) * into, _filled(into, self.columns) * out)
 
-    def respond(self, terms: Sequence[Term], shape: Shape, width: int, gates: int, offset: Tensor | None) -> list[Tensor]:
+    def respond(
+        self, terms: Sequence[Term], shape: Shape, width: int, gates: int, offset: Tensor | None
+    ) -> list[Tensor]:
         """The sum of products, and the way back: ``B width *grid`` for each gate, channels last in memory.
 
         Args:
@@ -182,8 +204,16 @@ class Kernels:
         return kernel.new_zeros(out * kernel.shape[1] * self.side**2)
 
     def weigh(
-        self, total: Tensor, signal: Tensor, gradient: Tensor, batch: int, shape: Shape, channels: int, width: int,
-        gates: int, shift: int,
+        self,
+        total: Tensor,
+        signal: Tensor,
+        gradient: Tensor,
+        batch: int,
+        shape: Shape,
+        channels: int,
+        width: int,
+        gates: int,
+        shift: int,
     ) -> None:
         """Add to a kernel's sum what a signal and a gradient of gates give, ``shift`` slices apart.
 
@@ -222,7 +252,13 @@ class Kernels:
         """Write a sum into a gradient ``C_out C_in r r``, dense in its last two axes."""
         out, into = kernel.shape[:2]
         self._functions["unpack"](
-            total.data_ptr(), kernel.data_ptr(), gates, out // gates, into, *kernel.stride()[:2], torch.get_num_threads()
+            total.data_ptr(),
+            kernel.data_ptr(),
+            gates,
+            out // gates,
+            into,
+            *kernel.stride()[:2],
+            torch.get_num_threads(),
         )
 
     def roomy(self, like: Tensor, size: int) -> Tensor:
@@ -241,13 +277,20 @@ class Kernels:
             known[key] = self.roomy(like, size)
         return known[key][:size]
 
-    def _signal(self, like: Tensor, batch: int, shape: Shape, channels: int, into: str | None) -> Tensor:
+    def _signal(self, like: Tensor, batch: int, shape: Shape, channels: int, into: Tensor | str | None) -> Tensor:
         planes, height, width = _grid(shape)
-        size = self._functions["signal"](batch, planes, height, width, channels)
+        size = self._size(batch, shape, channels)
         rows, stack = (self._functions[name](batch, height, width) for name in ("rows_of_slice", "rows_of_stack"))
         full = rows == batch * -(-height // OUTPUT) * -(-width // OUTPUT) and rows % stack == 0
-        made = like.new_empty(size) if into is None else self.scratch(into, like, size)
-        return made if full else made.zero_()  # rows that fill up are multiplied too
+        if into is None:
+            into = like.new_empty(size)
+        elif isinstance(into, str):
+            into = self.scratch(into, like, size)
+        return into if full else into.zero_()  # rows that fill up are multiplied too
+
+    def _size(self, batch: int, shape: Shape, channels: int) -> int:
+        found: int = self._functions["signal"](batch, *_grid(shape), channels)
+        return found
 
     def _memory(self, like: Tensor) -> Tensor:
         return self.scratch("sums", like, self._functions["scratch"]() * torch.get_num_threads())
