@@ -1,9 +1,9 @@
 """Gate arithmetic: what the cells' equations do once the pre-activations of the gates are known.
 
 Each function is one operator, ``stkit::gated``: one kernel on a GPU forward and one backward, on a processor one
-pass over memory in C each way, or where nothing can be compiled arithmetic in place. For the way back it keeps the pre-activations alone and squashes them anew, so that a
-training holds no second copy of any gate. What ``torch.compile`` and ``torch.export`` trace is plain arithmetic, and so
-is what is small.
+pass over memory in C each way, or where nothing can be compiled arithmetic in place. For the way back it keeps the
+pre-activations alone and squashes them anew, so that a training holds no second copy of any gate. What
+``torch.compile`` and ``torch.export`` trace is plain arithmetic, and so is what is small.
 ``s`` is the logistic sigmoid, ``.`` the elementwise product.
 
 It computes in float32 at least; the result has the type that the arguments promote to, so that under autocast a memory
@@ -133,7 +133,9 @@ def _forward(
         made: Tensor = compiled.value(a, b, c, d, more, functions, bias)
         return made
     a = a if more is None else a + more
-    return (in_c if in_c.fits(a, b, c, d) else squash).value(a, b, c, d, functions, bias)
+    if in_c.fits(a, b, c, d):
+        return in_c.value(a, b, c, d, functions, bias)
+    return squash.value(a, b, c, d, functions, bias)
 
 
 def _backward(
@@ -151,7 +153,9 @@ def _backward(
         found: tuple[Tensor, ...] = compiled.gradients(gradient, a, b, c, d, more, functions, bias)
         return found
     a = a if more is None else a + more
-    return (in_c if in_c.fits(gradient, a, b, c, d) else squash).gradients(gradient, a, b, c, d, functions, bias)
+    if in_c.fits(gradient, a, b, c, d):
+        return in_c.gradients(gradient, a, b, c, d, functions, bias)
+    return squash.gradients(gradient, a, b, c, d, functions, bias)
 
 
 def _compiled(*tensors: Tensor | None) -> ModuleType | None:

@@ -125,7 +125,7 @@ class Group:
             self.link = _Link.apply(self, *(part for found in parts.values() for part in found))
 
     def respond(
-        self, fields: Mapping[str, Sequence[Tensor]], signals: Mapping[str, Sequence[Tensor]], width: int
+        self, fields: Mapping[str, Sequence[Tensor]], signals: Mapping[str, Sequence[Any]], width: int
     ) -> tuple[Tensor, ...]:
         """``B width *grid`` for each gate, or with a norm all of them in one tensor.
 

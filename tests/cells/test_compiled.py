@@ -18,6 +18,8 @@ from stkit.cells import DIRECT, GateBlock, Source, Winograd, sequence, use_engin
 from stkit.cells.compiled import compiler
 from stkit.cells.compiled.compiler import NoCompiler, library
 from stkit.cells.compiled.group import CompiledGroup
+from stkit.cells.compiled.kernels import kernels
+from stkit.cells.tiles import tiles
 from stkit.stacks import Stack
 from stkit.testing.strategies import seeds, tensor
 
@@ -66,9 +68,6 @@ def test_any_size_is_that_of_the_direct_convolution(
 
 
 def _own(kernel: int) -> tuple[Any, Any]:
-    from stkit.cells.compiled.kernels import kernels
-    from stkit.cells.tiles import tiles
-
     return tiles(4, kernel), kernels(kernel, F64)
 
 

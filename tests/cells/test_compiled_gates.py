@@ -1,4 +1,4 @@
-"""Gate arithmetic in C against the same in float64: digits, slopes, what is left over at the end, and what it leaves alone."""
+"""Gate arithmetic in C against the same in float64: digits, slopes, odd sizes, and what it leaves alone."""
 
 from __future__ import annotations
 

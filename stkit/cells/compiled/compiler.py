@@ -14,13 +14,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from numpy.typing import NDArray
-
-from stkit.cells.tiles import maps
+from stkit.cells.tiles import Matrix, maps
 
 SOURCES = Path(__file__).parent
 OUTPUT = 4
@@ -117,7 +116,7 @@ def _instances() -> Iterator[str]:
             yield "".join(f"#undef {name.partition('(')[0]}\n" for name in made)
 
 
-def _table(name: str, matrix: NDArray) -> str:
+def _table(name: str, matrix: Matrix) -> str:
     rows = ", ".join("{" + ", ".join(float(number).hex() for number in row) + "}" for row in matrix)
     return f"static const double {name}[{matrix.shape[0]}][{matrix.shape[1]}] = {{{rows}}};\n"
 
@@ -171,10 +170,8 @@ def _said_by(*command: str) -> str:
 
 def _folders() -> Iterator[Path]:
     cache_home = os.environ.get("XDG_CACHE_HOME", "")
-    try:
+    with suppress(RuntimeError):  # there is no home
         yield (Path(cache_home) if cache_home else Path.home() / ".cache") / "stkit"
-    except RuntimeError:  # no home
-        pass
     yield Path(tempfile.gettempdir()) / f"stkit-{os.getuid()}"
 
 
@@ -184,6 +181,5 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return "\n".join(
-        sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
-    )
+    telling = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(telling)}))

@@ -5,6 +5,7 @@ Axes: ``B`` batch, ``C`` channels, then the grid.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -108,9 +109,8 @@ class CompiledGroup(Group):
         if self._steps and self._steps[-1][0][0].shape != fields[0].shape:
             self._sum_up()
         self._steps.append((fields, gates, width))
-        batch, _, *planes, height, across = fields[0].shape
-        tiles = -(-height // self.own.m) * -(-across // self.own.m)
-        if len(self._steps) * batch * tiles >= ROWS:
+        tiles = math.prod(self.own.count(*fields[0].shape[-2:]))
+        if len(self._steps) * fields[0].shape[0] * tiles >= ROWS:
             self._sum_up()
 
     def _begin_pass(self) -> None:

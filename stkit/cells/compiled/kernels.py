@@ -86,11 +86,11 @@ class Kernels:
         self._own = threading.local()
 
     def lend(self, field: Tensor, homes: dict[int, list[Tensor]]) -> Lent:
-        """The tiles of a field, transformed, in memory that is used again; ``homes`` keeps what is free, by its size."""
+        """The tiles of a field, transformed, in memory that is used again: ``homes`` has what is free, by size."""
         size = self._size(field.shape[0], field.shape, field.shape[1])
         home = homes.setdefault(size, [])
         if not home:
-            home += self.roomy(field, MADE_AT_ONCE * size).split(size)
+            home += torch.split(self.roomy(field, MADE_AT_ONCE * size), size)
         return Lent(self.transform([field], into=home.pop()), home)
 
     def transform(self, fields: Sequence[Tensor], into: Tensor | str | None = None) -> Tensor:
@@ -271,14 +271,14 @@ class Kernels:
         """Memory for an intermediate result, which stays as it is until this thread asks for that name again."""
         if size * like.element_size() > SCRATCH:
             return like.new_empty(size)
-        known: dict[tuple[str, bool], Tensor] = self._own.__dict__
+        known: dict[Any, Tensor] = self._own.__dict__
         key = (name, torch.is_inference_mode_enabled())
         if key not in known or known[key].numel() < size:
             known[key] = self.roomy(like, size)
         return known[key][:size]
 
     def _signal(self, like: Tensor, batch: int, shape: Shape, channels: int, into: Tensor | str | None) -> Tensor:
-        planes, height, width = _grid(shape)
+        _, height, width = _grid(shape)
         size = self._size(batch, shape, channels)
         rows, stack = (self._functions[name](batch, height, width) for name in ("rows_of_slice", "rows_of_stack"))
         full = rows == batch * -(-height // OUTPUT) * -(-width // OUTPUT) and rows % stack == 0
