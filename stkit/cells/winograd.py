@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from stkit.cells.compiled.compiler import NoCompiler, library
+from stkit.cells.compiled.compiler import NoCompiler
 from stkit.cells.compiled.group import CompiledGroup
-from stkit.cells.compiled.kernels import Kernels, Lent, kernels
+from stkit.cells.compiled.kernels import Kernels, Lent, kernels, library_for
 from stkit.cells.engine import DIRECT, OfSequences, Pieces
 from stkit.cells.tiles import Tiles, tiles
 from stkit.cells.transformed import Group
@@ -182,9 +182,8 @@ def _tiles_of(block: GateBlock) -> Tiles:
 
 def _compiled(inputs: Inputs, own: Tiles) -> Kernels | None:
     """The compiled functions for these, where there are any."""
-    if isinstance(library(), NoCompiler):
-        return None
-    return kernels(own.r, next(iter(inputs.values()))[0].dtype)
+    dtype = next(iter(inputs.values()))[0].dtype
+    return None if isinstance(library_for(own.r, dtype), NoCompiler) else kernels(own.r, dtype)
 
 
 def _groups(

@@ -11,6 +11,7 @@ from torch import nn
 
 from stkit.cells.auto import Auto
 from stkit.cells.base import Cell
+from stkit.cells.compiled.compiler import NoCompiler, library
 from stkit.cells.engine import Direct, Engine
 from stkit.cells.fused import Fused, has_norms
 from stkit.cells.gates import GateBlock, use_engine
@@ -92,18 +93,27 @@ def engine_record(
         said["fused"] = taken
     if reasons:
         said["directly"] = dict(reasons)
-    return {**said, "rounding": ROUNDING} if said["winograd"] else said
+    if said["winograd"]:
+        found = library()
+        said["compiled"] = f"no: {found}" if isinstance(found, NoCompiler) else "yes"
+        said["rounding"] = ROUNDING
+    return said
 
 
 def engine_line(record: Mapping[str, Any]) -> str | None:
-    """What a log says of :func:`engine_record`; None where nothing but kernels of one cell is convolved directly."""
+    """What a log says of :func:`engine_record`; None where nothing but kernels of one cell is convolved directly, and
+    what can be compiled is.
+    """
     reasons: Mapping[str, int] = record.get("directly", {})
-    if not any(reason != _ONE_CELL for reason in reasons):
-        return None
-    other = "fused" if "fused" in record else "winograd"
-    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    by = f"{record[other]} gate blocks by {other}, {record['direct']}" if record[other] else "all gate blocks"
-    return f"engine {record['asked']}: {by} directly: {why}"
+    parts = []
+    if any(reason != _ONE_CELL for reason in reasons):
+        other = "fused" if "fused" in record else "winograd"
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        by = f"{record[other]} gate blocks by {other}, {record['direct']}" if record[other] else "all gate blocks"
+        parts.append(f"{by} directly: {why}")
+    if record.get("compiled", "yes") != "yes":
+        parts.append(f"winograd by torch's operators, which is slower, not compiled: {record['compiled'][4:]}")
+    return f"engine {record['asked']}: {'; '.join(parts)}" if parts else None
 
 
 def _blocks(module: nn.Module) -> list[GateBlock]:

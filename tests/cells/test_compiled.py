@@ -196,7 +196,7 @@ def test_what_is_compiled_is_found_again(tmp_path: Path, monkeypatch: pytest.Mon
         f'[ $1 = --version ] && exit 0; echo once >> {log}; for last; do :; done; echo x > "$last"',
         monkeypatch,
     )
-    first, second = compiler._compiled(), compiler._compiled()
+    first, second = compiler._compiled(compiler.GATES), compiler._compiled(compiler.GATES)
     assert first == second
     assert first.parent == tmp_path / "cache" / "stkit"
     assert log.read_text(encoding="utf-8") == "once\n"
@@ -207,4 +207,4 @@ def test_a_folder_that_cannot_be_written_to_is_passed_over(tmp_path: Path, monke
     fake(tmp_path, '[ $1 = --version ] && exit 0; for last; do :; done; echo x > "$last"', monkeypatch)
     (tmp_path / "cache").write_text("a file where the folder should be", encoding="utf-8")
     monkeypatch.setattr(compiler.tempfile, "gettempdir", lambda: str(tmp_path / "elsewhere"))
-    assert compiler._compiled().parent.parent == tmp_path / "elsewhere"
+    assert compiler._compiled(compiler.GATES).parent.parent == tmp_path / "elsewhere"

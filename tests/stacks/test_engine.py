@@ -9,7 +9,9 @@ import torch
 
 import stkit
 from stkit.cells import Auto, Direct, Fused, GateBlock, Winograd
+from stkit.cells.compiled.compiler import NoCompiler
 from stkit.errors import RecipeError
+from stkit.stacks import engine as stacks_engine
 from stkit.stacks.build import model_config
 from stkit.stacks.engine import engine_line, engine_record
 from stkit.stacks.forecaster import Forecaster
@@ -123,11 +125,29 @@ SEVEN = {"width": 32, "cell": {"name": "st_lstm", "kernel": 7}}
     ],
 )
 def test_what_is_convolved_directly_is_one_line_with_its_reasons(
-    name: str, layers: list[Any], said: dict[str, Any], line: str | None
+    name: str, layers: list[Any], said: dict[str, Any], line: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stacks_engine, "library", lambda: None)
     found = record(name, layers, **said)
     assert engine_line(found) == line
     assert sum(found.get("directly", {}).values()) == (0 if name == "direct" else found["direct"])
+
+
+def test_a_machine_that_cannot_compile_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks_engine, "library", lambda: NoCompiler("this machine has no C compiler"))
+    found = record("winograd", [8, 8])
+    assert found["compiled"] == "no: this machine has no C compiler"
+    slower = "winograd by torch's operators, which is slower, not compiled: this machine has no C compiler"
+    assert engine_line(found) == f"engine winograd: {slower}"
+    mixed = engine_line(record("auto", [SEVEN, 32]))
+    assert mixed is not None
+    assert mixed.startswith("engine auto: 2 gate blocks by winograd, 5 directly: ")
+    assert mixed.endswith(slower)
+    assert "compiled" not in record("direct", [8, 8])
+    assert (
+        engine_line(record("auto", [8, 8]))
+        == "engine auto: all gate blocks directly: 4 " + SMALL + ", 3 with kernels of 1 x 1"
+    )
 
 
 @pytest.mark.parametrize("said", [{"precision": "bf16"}, {"device": torch.device("cuda")}])

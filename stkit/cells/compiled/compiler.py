@@ -83,12 +83,20 @@ class NoCompiler(Exception):
     """Why there is no library."""
 
 
+GATES = "gates"
+"""The part that is the arithmetic of gates; those of Winograd's are named by :func:`part_of`."""
+
+
+def part_of(side: int, real: str) -> str:
+    """The part for one side of kernels and one type of numbers, ``float`` or ``double``."""
+    return f"{real}_{side}"
+
+
 @cache
-def library() -> Library | NoCompiler:
-    """The compiled functions, or why there are none."""
+def library(part: str = GATES) -> Library | NoCompiler:
+    """The compiled functions of a part, or why there are none. Each is compiled when it is first asked for."""
     try:
-        path = _compiled()
-        functions = ctypes.CDLL(str(path))
+        functions = ctypes.CDLL(str(_compiled(part)))
         functions.columns.restype = ctypes.c_long
         functions.advise.argtypes = [ctypes.c_void_p, ctypes.c_long]
         return Library(functions, functions.columns())
@@ -98,22 +106,15 @@ def library() -> Library | NoCompiler:
         return NoCompiler(f"what was compiled cannot be used: {reason}")
 
 
-def text() -> str:
-    """What is compiled: the arithmetic of gates, and Winograd's for each type of numbers and each side of a kernel."""
-    return _SIZES + (SOURCES / "gates.c").read_text(encoding="utf-8") + "".join(_instances())
-
-
-def _instances() -> Iterator[str]:
-    body = (SOURCES / "winograd.c").read_text(encoding="utf-8")
-    for side in SIDES:
-        named = dict(zip(("BACK", "KERNEL", "FORTH"), maps(OUTPUT, side), strict=True))
-        yield "".join(_table(f"{name}_{side}", matrix) for name, matrix in named.items())
-        for real in ("float", "double"):
-            made = {"REAL": real, "R": str(side), "NAME(x)": f"x##_{real}_{side}"}
-            made |= {name: f"{name}_{side}" for name in named}
-            yield "".join(f"#define {name} {value}\n" for name, value in made.items())
-            yield body
-            yield "".join(f"#undef {name.partition('(')[0]}\n" for name in made)
+def text(part: str) -> str:
+    """What is compiled: the arithmetic of gates, or Winograd's with its maps."""
+    if part == GATES:
+        return _SIZES + (SOURCES / "gates.c").read_text(encoding="utf-8")
+    real, _, side = part.partition("_")
+    named = dict(zip(("BACK", "KERNEL", "FORTH"), maps(OUTPUT, int(side)), strict=True))
+    tables = "".join(_table(name, matrix) for name, matrix in named.items())
+    made = f"#define REAL {real}\n#define R {side}\n#define NAME(x) x##_{part}\n"
+    return _SIZES + tables + made + (SOURCES / "winograd.c").read_text(encoding="utf-8")
 
 
 def _table(name: str, matrix: Matrix) -> str:
@@ -121,7 +122,7 @@ def _table(name: str, matrix: Matrix) -> str:
     return f"static const double {name}[{matrix.shape[0]}][{matrix.shape[1]}] = {{{rows}}};\n"
 
 
-def _compiled() -> Path:
+def _compiled(part: str) -> Path:
     """The file, compiled now if it has not been before.
 
     Raises:
@@ -134,9 +135,9 @@ def _compiled() -> Path:
     compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
     if compiler is None:
         raise NoCompiler("this machine has no C compiler (cc, gcc or clang)")
-    source = text()
+    source = text(part)
     told = "\n".join([source, *FLAGS, _said_by(compiler, "--version"), platform.machine(), _processor()])
-    name = f"cells-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
+    name = f"{part}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
     problem: Exception | None = None
     for folder in _folders():
         path = folder / name
@@ -145,7 +146,7 @@ def _compiled() -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:  # beside it: put in its place in one step
-                made, written = Path(scratch) / name, Path(scratch) / "cells.c"
+                made, written = Path(scratch) / name, Path(scratch) / f"{part}.c"
                 written.write_text(source, encoding="utf-8")
                 _said_by(compiler, *FLAGS, "-shared", "-fPIC", str(written), "-o", str(made))
                 made.replace(path)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from stkit.cells.compiled.compiler import LANES, OUTPUT, SIDES, Library, NoCompiler, library
+from stkit.cells.compiled.compiler import LANES, OUTPUT, SIDES, Library, NoCompiler, library, part_of
 from stkit.cells.tiles import SCRATCH
 
 Shape = Sequence[int]
@@ -77,8 +77,8 @@ class Kernels:
     """
 
     def __init__(self, side: int, dtype: torch.dtype) -> None:
-        found = library()
-        if isinstance(found, NoCompiler) or side not in SIDES or dtype not in TYPES:
+        found = library_for(side, dtype)
+        if isinstance(found, NoCompiler):
             raise ValueError(f"there are no compiled functions for kernels of {side} in {dtype}: {found}")
         self.side, self.dtype, self.columns = side, dtype, found.columns
         self._functions = {name: _function(found, name, dtype, side) for name in _ARGUMENTS}
@@ -294,6 +294,13 @@ class Kernels:
 
     def _memory(self, like: Tensor) -> Tensor:
         return self.scratch("sums", like, self._functions["scratch"]() * torch.get_num_threads())
+
+
+def library_for(side: int, dtype: torch.dtype) -> Library | NoCompiler:
+    """The compiled functions for one side of kernels and one type of numbers, or why there are none."""
+    if side not in SIDES or dtype not in TYPES:
+        return NoCompiler("these are not among those that are compiled")
+    return library(part_of(side, TYPES[dtype]))
 
 
 @cache

@@ -1,7 +1,7 @@
 /* Winograd's minimal filtering for gate blocks: maps of tiles, products of matrices, and both at once.
  *
  * The text is compiled once for each type of numbers and side of the kernel. What comes before it, written by
- * sources.py, defines REAL (float or double), R (side of the kernel), NAME (of a function), and the maps FORTH, KERNEL
+ * compiler.py, defines REAL (float or double), R (side of the kernel), NAME (of a function), and the maps FORTH, KERNEL
  * and BACK of stkit.cells.tiles.Tiles in one dimension.
  *
  * Layouts. LANES channels lie side by side, the last ones filled up with zeros.
@@ -287,13 +287,10 @@ void NAME(unpack)(const REAL *sum, REAL *kernel, long out, long each_out, long i
 }
 
 /* One of the products that are summed: a signal's rows with a kernel. The signal is read `shift` slices further on. */
-#ifndef TERM
-#define TERM
 typedef struct {
     const void *signal, *kernel;
     long blocks, shift;
 } Term;
-#endif
 
 /* Ask for `lines` lines of memory that will be read soon. */
 static inline __attribute__((always_inline)) void NAME(ahead)(const REAL *from, long lines)
@@ -601,9 +598,3 @@ void NAME(weigh)(const REAL *signal, const REAL *gradient, REAL *sum, long in, l
             }
         }
 }
-
-#undef A
-#undef MARGIN
-#undef VECTOR
-#undef WIDE
-#undef UNITS
