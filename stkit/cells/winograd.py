@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from stkit.cells.compiled.compiler import NoCompiler
 from stkit.cells.compiled.group import CompiledGroup
-from stkit.cells.compiled.kernels import Kernels, Lent, kernels, library_for
+from stkit.cells.compiled.kernels import Kernels, Lent, in_memory, kernels, library_for
 from stkit.cells.engine import DIRECT, OfSequences, Pieces
 from stkit.cells.tiles import Tiles, tiles
 from stkit.cells.transformed import Group
@@ -182,8 +182,10 @@ def _tiles_of(block: GateBlock) -> Tiles:
 
 def _compiled(inputs: Inputs, own: Tiles) -> Kernels | None:
     """The compiled functions for these, where there are any."""
-    dtype = next(iter(inputs.values()))[0].dtype
-    return None if isinstance(library_for(own.r, dtype), NoCompiler) else kernels(own.r, dtype)
+    tensors = [part for parts in inputs.values() for part in parts]
+    if not all(map(in_memory, tensors)) or isinstance(library_for(own.r, tensors[0].dtype), NoCompiler):
+        return None
+    return kernels(own.r, tensors[0].dtype)
 
 
 def _groups(

@@ -74,7 +74,7 @@ CELL_RULES = {
         ),
         Rule(
             "state-moves",
-            "every entry of the state changes over the steps.",
+            "every entry of the state changes, over at least as many steps as there are entries.",
             "Return the updated memory, not the one that came in; remove an entry that nothing updates.",
         ),
         Rule(

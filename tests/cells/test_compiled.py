@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stkit_predrnn.cell import STLSTM
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stkit.cells import DIRECT, GateBlock, Source, Winograd, sequence, use_engine
 from stkit.cells.compiled import compiler
@@ -98,6 +99,15 @@ def test_a_kernel_that_changes_before_its_gradient_is_an_error() -> None:
         next(gates.parameters()).mul_(2)
     with pytest.raises(RuntimeError, match="inplace operation"):
         out.backward()
+
+
+@needs_a_compiler
+def test_tensors_without_memory_are_left_to_torch() -> None:
+    gates = GateBlock(16, {"x": Source.of(16, "i")}, kernel=5)
+    gates.engine = Winograd()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        out = gates(x=mode.from_tensor(torch.zeros(1, 16, 12, 12)))["i"]
+    assert out.shape == (1, 16, 12, 12)
 
 
 @needs_a_compiler

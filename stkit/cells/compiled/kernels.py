@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stkit.cells.compiled.compiler import LANES, OUTPUT, SIDES, Library, NoCompiler, library, part_of
 from stkit.cells.tiles import SCRATCH
@@ -294,6 +294,11 @@ class Kernels:
 
     def _memory(self, like: Tensor) -> Tensor:
         return self.scratch("sums", like, self._functions["scratch"]() * torch.get_num_threads())
+
+
+def in_memory(tensor: Tensor) -> bool:
+    """Whether its numbers lie in the memory of the processor: those of a fake tensor do not."""
+    return tensor.device.type == "cpu" and type(tensor) in (Tensor, nn.Parameter, nn.Buffer)
 
 
 def library_for(side: int, dtype: torch.dtype) -> Library | NoCompiler:
