@@ -142,7 +142,8 @@ class Direct(OfSequences):
 
     def _parts(self, block: GateBlock, widths: dict[str, tuple[int, ...]]) -> Parts:
         """The kernels of each source's tensors, found again within a sequence."""
-        if not (self._inside and self._keep_weights) or torch.compiler.is_compiling():
+        whole = all(len(own) == 1 for own in widths.values())
+        if whole or not (self._inside and self._keep_weights) or torch.compiler.is_compiling():
             return {name: _cut(block.kernels[name], own) for name, own in widths.items()}
         key = (torch.is_grad_enabled(), widths, [(part.data_ptr(), part._version) for part in block.kernels.values()])
         known = self._own.get(block)
