@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from stkit.cells.compiled import compiler
+from stkit.cells.compiled.compiler import NoCompiler
 from stkit.cli.commands.list import TITLES
 from stkit.cli.describe import describe_all
 from stkit.cli.info_text import as_text
@@ -144,6 +146,13 @@ def test_doctor(capsys: Capture, tmp_path: Path) -> None:
     assert str(tmp_path) in findings["working directory"]["message"]
     assert all(finding["state"] in ("ok", "note") for finding in findings.values())
     assert "torch" in text(capsys, "doctor")
+
+
+def test_doctor_says_where_nothing_can_be_compiled(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "library", lambda: NoCompiler("this machine has no C compiler"))
+    found = {finding["name"]: finding for finding in data(capsys, "doctor")}["compiled"]
+    assert found["state"] == "note"
+    assert found["message"] == "nothing, training on the processor is slower: this machine has no C compiler"
 
 
 def test_doctor_finds_what_is_wrong(site: FakeSite, capsys: Capture) -> None:

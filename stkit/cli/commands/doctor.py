@@ -75,6 +75,13 @@ def _devices() -> list[Finding]:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = [Finding("processor", "ok", f"{cores} cores, torch uses {torch.get_num_threads()} threads")]
+    from stkit.cells.compiled.compiler import NoCompiler, library
+
+    compiled = library()
+    if isinstance(compiled, NoCompiler):
+        found.append(Finding("compiled", "note", f"nothing, training on the processor is slower: {compiled}"))
+    else:
+        found.append(Finding("compiled", "ok", "arithmetic of cells, for this processor"))
     count = torch.cuda.device_count()
     for place in range(count):
         device = torch.cuda.get_device_properties(place)
