@@ -218,3 +218,14 @@ def test_a_folder_that_cannot_be_written_to_is_passed_over(tmp_path: Path, monke
     (tmp_path / "cache").write_text("a file where the folder should be", encoding="utf-8")
     monkeypatch.setattr(compiler.tempfile, "gettempdir", lambda: str(tmp_path / "elsewhere"))
     assert compiler._compiled(compiler.GATES).parent.parent == tmp_path / "elsewhere"
+
+
+def test_a_folder_that_others_can_write_to_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies there could be anybody's."""
+    fake(tmp_path, '[ $1 = --version ] && exit 0; for last; do :; done; echo x > "$last"', monkeypatch)
+    open_to_all = tmp_path / "cache" / "stkit"
+    open_to_all.mkdir(parents=True)
+    open_to_all.chmod(0o777)
+    monkeypatch.setattr(compiler.tempfile, "gettempdir", lambda: str(tmp_path / "elsewhere"))
+    assert compiler._compiled(compiler.GATES).parent.parent == tmp_path / "elsewhere"
+    assert not list(open_to_all.iterdir())

@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -141,10 +142,12 @@ def _compiled(part: str) -> Path:
     problem: Exception | None = None
     for folder in _folders():
         path = folder / name
-        if path.is_file():
-            return path
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not _ours(folder):
+                raise PermissionError(f"others can write to {folder}")
+            if path.is_file():
+                return path
             with tempfile.TemporaryDirectory(dir=folder) as scratch:  # beside it: put in its place in one step
                 made, written = Path(scratch) / name, Path(scratch) / f"{part}.c"
                 written.write_text(source, encoding="utf-8")
@@ -174,6 +177,12 @@ def _folders() -> Iterator[Path]:
     with suppress(RuntimeError):  # there is no home
         yield (Path(cache_home) if cache_home else Path.home() / ".cache") / "stkit"
     yield Path(tempfile.gettempdir()) / f"stkit-{os.getuid()}"
+
+
+def _ours(folder: Path) -> bool:
+    """Whether nobody else can put a file there that would be loaded."""
+    about = folder.stat()
+    return about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _processor() -> str:
