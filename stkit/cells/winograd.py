@@ -41,8 +41,8 @@ class Winograd(OfSequences):
     """A tensor is transformed once for all blocks that read it, a kernel once a sequence; sources are summed there.
 
     Blocks whose kernels are not square with a side of :data:`SIDES`, and tensors that are not on a processor in
-    float32 or float64, are left to :class:`stkit.cells.Direct`; so is everything under autocast, ``torch.compile``
-    and ``torch.export``. The gates come channels last in memory. Gradients are those of first order.
+    float32 or float64, are left to :class:`stkit.cells.Direct`; so are fake tensors, and everything under autocast,
+    ``torch.compile`` and ``torch.export``. The gates come channels last in memory. Gradients are those of first order.
 
     In float32 its outputs differ from those of the direct convolution by a few times the rounding of that.
 
@@ -116,7 +116,7 @@ class Winograd(OfSequences):
         if not can_take(block) or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
             return False
         tensors = [part for parts in inputs.values() for part in parts]
-        if any(part.device.type != "cpu" or part.dtype not in TYPES for part in tensors):
+        if not all(in_memory(part) and part.dtype in TYPES for part in tensors):
             return False
         if not self.where_it_pays:
             return True
@@ -182,10 +182,8 @@ def _tiles_of(block: GateBlock) -> Tiles:
 
 def _compiled(inputs: Inputs, own: Tiles) -> Kernels | None:
     """The compiled functions for these, where there are any."""
-    tensors = [part for parts in inputs.values() for part in parts]
-    if not all(map(in_memory, tensors)) or isinstance(library_for(own.r, tensors[0].dtype), NoCompiler):
-        return None
-    return kernels(own.r, tensors[0].dtype)
+    dtype = next(iter(inputs.values()))[0].dtype
+    return None if isinstance(library_for(own.r, dtype), NoCompiler) else kernels(own.r, dtype)
 
 
 def _groups(
