@@ -59,11 +59,29 @@ class Engine:
 
 
 class OfSequences(Engine):
-    """An engine that keeps something for as long as a sequence lasts. Sequences may lie inside each other."""
+    """An engine that keeps something for as long as a sequence lasts. Sequences may lie inside each other.
+
+    A copy of it, as of a model, takes nothing of a sequence along.
+    """
 
     def __init__(self) -> None:
         self._inside = 0
         """Sequences, and pieces of them, that are entered and not left."""
+        self._own: dict[GateBlock, tuple[Any, Any]] = {}
+        """What depends on weights alone: of this sequence, whose graph it belongs to."""
+        self._keep_weights, self._piecewise = True, False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OfSequences:
+        made = type(self).__new__(type(self))
+        made.__setstate__(self.__getstate__())
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made with."""
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        type(self).__init__(self, **state)
 
     def sequence(self) -> AbstractContextManager[None]:
         """See :meth:`Engine.sequence`."""
@@ -79,9 +97,30 @@ class OfSequences(Engine):
             if not self._inside:
                 self._forget()
 
+    def pieces(self, *, keep_weights: bool = True) -> Pieces:
+        """See :meth:`Engine.pieces`."""
+        own = self._own
+
+        @contextmanager
+        def piece(again: bool) -> Iterator[None]:
+            before = self._inside, self._own, self._keep_weights, self._piecewise
+            self._inside, self._own, self._keep_weights, self._piecewise = self._inside + 1, own, keep_weights, True
+            self._forget_tensors()
+            try:
+                yield
+            finally:
+                self._inside, self._own, self._keep_weights, self._piecewise = before
+                self._forget_tensors()
+
+        return piece
+
     def _forget(self) -> None:
         """The outermost sequence has ended: drop what was kept for it."""
-        raise NotImplementedError
+        self._own = {}
+        self._forget_tensors()
+
+    def _forget_tensors(self) -> None:
+        """Drop what was found of tensors of the steps."""
 
 
 class Direct(OfSequences):
@@ -91,38 +130,6 @@ class Direct(OfSequences):
     """
 
     name = "direct"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._own: dict[GateBlock, tuple[Any, Parts]] = {}  # of this sequence, whose graph they belong to
-        self._keep_weights = True
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Direct:
-        return Direct()  # a copy of a model takes nothing of a sequence along
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        Direct.__init__(self)
-
-    def _forget(self) -> None:
-        self._own = {}
-
-    def pieces(self, *, keep_weights: bool = True) -> Pieces:
-        """See :meth:`Engine.pieces`."""
-        own = self._own
-
-        @contextmanager
-        def piece(again: bool) -> Iterator[None]:
-            before = self._inside, self._own, self._keep_weights
-            self._inside, self._own, self._keep_weights = self._inside + 1, own, keep_weights
-            try:
-                yield
-            finally:
-                self._inside, self._own, self._keep_weights = before
-
-        return piece
 
     def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
@@ -146,7 +153,7 @@ class Direct(OfSequences):
         if whole or not (self._inside and self._keep_weights) or torch.compiler.is_compiling():
             return {name: _cut(block.kernels[name], own) for name, own in widths.items()}
         key = (torch.is_grad_enabled(), widths, [(part.data_ptr(), part._version) for part in block.kernels.values()])
-        known = self._own.get(block)
+        known: tuple[Any, Parts] | None = self._own.get(block)
         if known is None or known[0] != key:
             made = {name: _cut(block.kernels[name], own) for name, own in widths.items()}
             known = self._own[block] = (key, made)

@@ -5,14 +5,13 @@ Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stkit.cells.engine import DIRECT, OfSequences, Pieces, same_convolution
+from stkit.cells.engine import DIRECT, OfSequences, same_convolution
 from stkit.cells.joined import joined, last
 
 if TYPE_CHECKING:
@@ -39,38 +38,10 @@ class Fused(OfSequences):
 
     def __init__(self) -> None:
         super().__init__()
-        self._own: dict[GateBlock, tuple[Any, list[_Convolution]]] = {}  # of this sequence, whose graph they belong to
-        self._keep_weights = True
         self._joined: list[tuple[Any, tuple[Tensor, ...], Tensor]] = []
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Fused:
-        return Fused()  # a copy of a model takes nothing of a sequence along
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        Fused.__init__(self)
-
-    def _forget(self) -> None:
-        self._joined, self._own = [], {}
-
-    def pieces(self, *, keep_weights: bool = True) -> Pieces:
-        """See :meth:`Engine.pieces`."""
-        own = self._own
-
-        @contextmanager
-        def piece(again: bool) -> Iterator[None]:
-            before = self._inside, self._own, self._keep_weights
-            self._inside, self._own, self._keep_weights = self._inside + 1, own, keep_weights
-            self._joined = []
-            try:
-                yield
-            finally:
-                self._inside, self._own, self._keep_weights = before
-                self._joined = []
-
-        return piece
+    def _forget_tensors(self) -> None:
+        self._joined = []
 
     def __call__(self, block: GateBlock, inputs: Inputs) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, with the gate's own bias."""
@@ -100,7 +71,7 @@ class Fused(OfSequences):
     def _convolutions(self, block: GateBlock, kind: torch.dtype, slices: int) -> list[_Convolution]:
         """The block's kernels side by side, found again within a sequence."""
         key = (kind, torch.is_grad_enabled(), slices)
-        known = self._own.get(block)
+        known: tuple[Any, list[_Convolution]] | None = self._own.get(block)
         if known is not None and known[0] == key:
             return known[1]
         made = [_convolution(block, gates, sources, kind, slices) for gates, sources in groups(block)]

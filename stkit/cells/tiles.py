@@ -31,6 +31,10 @@ from torch.autograd.function import once_differentiable
 Matrix = NDArray[np.float64]
 Shape = Sequence[int]
 
+SIDES = (3, 5)
+"""Kernels that the engines take."""
+OUTPUT = 4
+"""Side of a tile's output with them, in cells."""
 EXACT = 2.0**20
 """What the numbers of a map are rounded to a fraction of, where they are known to be one."""
 COLUMNS = 4096

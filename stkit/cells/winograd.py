@@ -6,8 +6,7 @@ Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width, ``A`` places in a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,17 +17,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 from stkit.cells.compiled.compiler import NoCompiler
 from stkit.cells.compiled.group import CompiledGroup
 from stkit.cells.compiled.kernels import Kernels, Lent, in_memory, kernels, library_for
-from stkit.cells.engine import DIRECT, OfSequences, Pieces
-from stkit.cells.tiles import Tiles, tiles
+from stkit.cells.engine import DIRECT, OfSequences
+from stkit.cells.tiles import OUTPUT, SIDES, Tiles, tiles
 from stkit.cells.transformed import Group
 
 if TYPE_CHECKING:
     from stkit.cells.gates import GateBlock
 
-SIDES = (3, 5)
-"""Kernels that it takes."""
-OUTPUT = 4
-"""Side of a tile's output, in cells."""
 TYPES = (torch.float32, torch.float64)
 
 LEAST = {3: (64, 4096), 5: (32, 1024)}
@@ -40,8 +35,8 @@ Inputs = Mapping[str, tuple[Tensor, ...]]
 class Winograd(OfSequences):
     """A tensor is transformed once for all blocks that read it, a kernel once a sequence; sources are summed there.
 
-    Blocks whose kernels are not square with a side of :data:`SIDES`, and tensors that are not on a processor in
-    float32 or float64, are left to :class:`stkit.cells.Direct`; so are fake tensors, and everything under autocast,
+    Blocks whose kernels are not square with a side of 3 or 5, and tensors that are not on a processor in float32 or
+    float64, are left to :class:`stkit.cells.Direct`; so are fake tensors, and everything under autocast,
     ``torch.compile`` and ``torch.export``. The gates come channels last in memory. Gradients are those of first order.
 
     In float32 its outputs differ from those of the direct convolution by a few times the rounding of that.
@@ -56,42 +51,20 @@ class Winograd(OfSequences):
         super().__init__()
         self._signals = WeakIdKeyDictionary()
         self._groups: WeakKeyDictionary[GateBlock, tuple[Any, list[Group]]] = WeakKeyDictionary()
-        self._own: dict[GateBlock, tuple[Any, list[Group]]] = {}  # of this sequence, whose graph they belong to
-        self._keep_weights, self._piecewise = True, False
         self._free: dict[int, list[Tensor]] = {}  # memory for signals that are compiled, by its size
         self._called: set[GateBlock] = set()
         self._step = 0
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Winograd:
-        return Winograd(where_it_pays=self.where_it_pays)  # a copy of a model takes nothing of a sequence along
-
     def __getstate__(self) -> dict[str, Any]:
         return {"where_it_pays": self.where_it_pays}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        Winograd.__init__(self, **state)
-
     def _forget(self) -> None:
-        self._signals.clear()
-        self._own, self._free = {}, {}
+        super()._forget()
+        self._free = {}
         self._called = set()
 
-    def pieces(self, *, keep_weights: bool = True) -> Pieces:
-        """See :meth:`Engine.pieces`."""
-        own = self._own
-
-        @contextmanager
-        def piece(again: bool) -> Iterator[None]:
-            before = self._inside, self._own, self._keep_weights, self._piecewise
-            self._inside, self._own, self._keep_weights, self._piecewise = self._inside + 1, own, keep_weights, True
-            self._signals.clear()
-            try:
-                yield
-            finally:
-                self._inside, self._own, self._keep_weights, self._piecewise = before
-                self._signals.clear()
-
-        return piece
+    def _forget_tensors(self) -> None:
+        self._signals.clear()
 
     def __call__(self, block: GateBlock, inputs: Inputs) -> dict[str, Tensor]:
         """One pre-activation ``B width H W`` for each gate of ``block``, without the gate's own bias."""

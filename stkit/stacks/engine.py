@@ -15,7 +15,8 @@ from stkit.cells.compiled.compiler import NoCompiler, library
 from stkit.cells.engine import Direct, Engine
 from stkit.cells.fused import Fused, has_norms
 from stkit.cells.gates import GateBlock, use_engine
-from stkit.cells.winograd import OUTPUT, Winograd, can_take, pays
+from stkit.cells.tiles import OUTPUT
+from stkit.cells.winograd import Winograd, can_take, pays
 
 EngineName = Literal["auto", "direct", "winograd", "fused"]
 

@@ -203,7 +203,8 @@ def test_each_tensor_is_transformed_once_and_each_kernel_once_a_sequence(
     # Of each layer: x and h for i f g o, x and m for i' f' g', c and m for o.
     assert count["kernel"] == 2 * 6
     out.backward()
-    assert count["kernel"] == 2 * 6 * (1 if way == "torch" else 2), "compiled, the transposes are made from the kernels"
+    # Compiled, the transposes are made from the kernels, but for the two that read a frame: it has no gradient.
+    assert count["kernel"] == 2 * 6 + (0 if way == "torch" else 2 * 6 - 2)
 
 
 def test_weights_that_change_are_seen(monkeypatch: pytest.MonkeyPatch, way: str) -> None:

@@ -20,13 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from stkit.cells.tiles import Matrix, maps
+from stkit.cells.tiles import OUTPUT, Matrix, maps
 
 SOURCES = Path(__file__).parent
-OUTPUT = 4
-"""Side of a tile's output, in cells."""
-SIDES = (3, 5)
-"""Kernels that it is compiled for."""
 LANES = 16
 """Channels that lie side by side."""
 ROWS_TOGETHER = 64

@@ -63,8 +63,8 @@ class CompiledGroup(Group):
 
     def hang_on(self, parts: Mapping[str, Sequence[Tensor]], *, in_graph: bool, keep: bool) -> None:
         """See :meth:`Group.hang_on`."""
-        self._keep = keep
         self._sums: list[list[Tensor]] = []
+        self._steps: list[tuple[tuple[Tensor, ...], tuple[Tensor | None, ...], int]] = []
         super().hang_on(parts, in_graph=in_graph, keep=False)
         some = self._every_part()[0]
         self.compiled = kernels(some.shape[-1], some.dtype)
@@ -80,9 +80,13 @@ class CompiledGroup(Group):
         made: tuple[Tensor, ...] = _Respond.apply(self, transformed, width, self.link, self.bias, *every)
         return made
 
+    @property
+    def outputs(self) -> int:
+        """Fields that come out: one for each gate, or with a norm one of all."""
+        return len(self.gates) if self.norm is None else 1
+
     def _packed(self) -> list[Packed]:
-        gates = len(self.gates) if self.norm is None else 1
-        return [Packed(part, self.compiled, gates) for part in self._every_part()]
+        return [Packed(part, self.compiled, self.outputs) for part in self._every_part()]
 
     def terms(self, signals: Sequence[Tensor], fields: Sequence[Tensor]) -> list[Term]:
         """The products that make the gates."""
@@ -93,13 +97,17 @@ class CompiledGroup(Group):
             for matrix, shift in zip(part.matrices(turned=False), _shifts(part.slices), strict=True)
         ]
 
-    def terms_back(self, gradient: Tensor, width: int, gates: int) -> Iterator[list[Term]]:
-        """For each tensor the products that make its gradient."""
-        for part in self._kept or self._packed():
-            yield [
-                Term(gradient, matrix, width, gates, -shift)
-                for matrix, shift in zip(part.matrices(turned=True), _shifts(part.slices), strict=True)
-            ]
+    def terms_back(self, gradient: Tensor, width: int, wanted: Sequence[bool]) -> Iterator[tuple[int, list[Term]]]:
+        """The places of those tensors that want a gradient, with the products that make it."""
+        for place, part in enumerate(self._kept or self._packed()):
+            if wanted[place]:
+                yield (
+                    place,
+                    [
+                        Term(gradient, matrix, width, self.outputs, -shift)
+                        for matrix, shift in zip(part.matrices(turned=True), _shifts(part.slices), strict=True)
+                    ],
+                )
 
     # The gradients of the kernels.
 
@@ -116,8 +124,7 @@ class CompiledGroup(Group):
     def _begin_pass(self) -> None:
         task = torch._C._current_graph_task_id()
         if self._task != task:  # what a pass left that did not ask for the kernels is dropped
-            self._steps: list[tuple[tuple[Tensor, ...], tuple[Tensor | None, ...], int]] = []
-            self._sums, self._task = [], task
+            self._steps, self._sums, self._task = [], [], task
 
     def take(self) -> list[Tensor] | None:
         """See :meth:`Group.take`."""
@@ -127,12 +134,11 @@ class CompiledGroup(Group):
         sums, self._sums, self._task = self._sums, [], -1
         if not sums:
             return None
-        gates = len(self.gates) if self.norm is None else 1
         made = []
         for part, totals in zip(self._every_part(), sums, strict=True):
             whole = torch.empty(part.shape, dtype=part.dtype)
             for total, into in zip(totals, _slices(whole), strict=True):
-                self.compiled.unpack(total, into, gates)
+                self.compiled.unpack(total, into, self.outputs)
             made.append(whole if whole.ndim == 5 else whole[:, :, None])
         return made
 
@@ -178,10 +184,9 @@ class _Respond(torch.autograd.Function):
         *fields: Tensor,
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        gates = len(group.gates) if group.norm is None else 1
-        ctx.group, ctx.width, ctx.gates = group, width, gates
+        ctx.group, ctx.width = group, width
         ctx.save_for_backward(*fields)
-        return tuple(group.compiled.respond(group.terms(signals, fields), fields[0].shape, width, gates, bias))
+        return tuple(group.compiled.respond(group.terms(signals, fields), fields[0].shape, width, group.outputs, bias))
 
     @staticmethod
     @once_differentiable
@@ -195,9 +200,8 @@ class _Respond(torch.autograd.Function):
         found: list[Tensor | None] = [None] * len(wanted)
         if any(wanted):
             gradient = group.compiled.untransform([gradients], fields[0].shape, ctx.width)
-            for place, terms in enumerate(group.terms_back(gradient, ctx.width, ctx.gates)):
-                if wanted[place]:
-                    found[place] = group.compiled.retrace(terms, fields[place].shape)
+            for place, terms in group.terms_back(gradient, ctx.width, wanted):
+                found[place] = group.compiled.retrace(terms, fields[place].shape)
         if link:
             group.wait(fields, gradients, ctx.width)
         offset = None

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stkit.cells.compiled.compiler import LANES, OUTPUT, SIDES, Library, NoCompiler, library, part_of
-from stkit.cells.tiles import SCRATCH
+from stkit.cells.compiled.compiler import LANES, Library, NoCompiler, library, part_of
+from stkit.cells.tiles import OUTPUT, SCRATCH, SIDES
 
 Shape = Sequence[int]
 MADE_AT_ONCE = 4
