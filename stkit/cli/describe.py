@@ -5,7 +5,7 @@ Importing this loads no torch; counting parameters does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -119,7 +119,7 @@ def _component(kind: str, spec: Any, build: bool) -> dict[str, Any]:
             out["places"] = list(places)
     out["doc"] = " ".join((config.__doc__ or "").replace("``", "`").split())
     out["fields"] = [row for row in fields_of(config) if row["name"] != "name"]
-    out["used_by"] = [name for name, recipe in _loaded_recipes() if _uses(recipe.recipe.model_dump(), spec, kind)]
+    out["used_by"] = _users(lambda values: _uses(values, spec, kind), by_default=kind != "cells")
     return out
 
 
@@ -147,8 +147,7 @@ def _architecture(kind: str, spec: Any, build: bool) -> dict[str, Any]:
         name: {"difference": spec.differences.get(name, ""), "model": _plain(block)}
         for name, block in spec.variants.items()
     }
-    users = [name for name, loaded in _loaded_recipes() if _is_architecture(loaded, spec)]
-    out["used_by"] = users
+    out["used_by"] = _users(lambda values: _is_architecture(values, spec), by_default=False)
     out["layers"] = layers_of(spec, build=build)
     return out
 
@@ -170,18 +169,40 @@ def _recipe(kind: str, spec: Any, build: bool) -> dict[str, Any]:
     return out
 
 
-def _loaded_recipes() -> Iterator[tuple[str, Any]]:
-    from stkit.recipe.loaded import load
+def _users(uses: Callable[[Any], bool], *, by_default: bool) -> list[str]:
+    """Names of the shipped recipes whose values use something.
+
+    Args:
+        uses: whether a recipe's values do.
+        by_default: a recipe that does not name it may use it, too.
+    """
+    found = _loaded_recipes(None if by_default else uses)
+    return [name for name, loaded in found if uses(loaded.recipe.model_dump())]
+
+
+def _loaded_recipes(written: Callable[[Any], bool] | None = None) -> Iterator[tuple[str, Any]]:
+    """The shipped recipes, with their names.
+
+    Args:
+        written: only those of which this holds as they are written, defaults left out: to read a recipe takes little,
+            to check it imports the configuration of all that it names.
+    """
+    from stkit.recipe.compose import compose
+    from stkit.recipe.loaded import checked
+    from stkit.recipe.tree import plain
 
     for spec in plugins().specs("recipes"):
         try:
-            yield spec.name, load(spec.qualified_name)
+            composed = compose(spec.qualified_name)
+            if written is None or written(plain(composed.tree)):
+                yield spec.name, checked(composed)
         except StkitError:
             continue  # an overlay
 
 
-def _is_architecture(loaded: Any, spec: Any) -> bool:
-    return loaded.recipe.model.name in (spec.name, spec.qualified_name)
+def _is_architecture(values: Any, spec: Any) -> bool:
+    model = values.get("model")
+    return isinstance(model, dict) and model.get("name") in (spec.name, spec.qualified_name)
 
 
 def _uses(values: Any, spec: Any, kind: str) -> bool:
@@ -189,7 +210,7 @@ def _uses(values: Any, spec: Any, kind: str) -> bool:
     section, keys = _PLACES.get(kind, (None, ()))
     if section is None:
         return False
-    return any(_named(values[section], key, names) for key in keys or ((spec.slot,) if kind == "modules" else ()))
+    return any(_named(values.get(section), key, names) for key in keys or ((spec.slot,) if kind == "modules" else ()))
 
 
 _PLACES: dict[str, tuple[str, tuple[str, ...]]] = {

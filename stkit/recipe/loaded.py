@@ -57,7 +57,7 @@ def load(ref: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
     Raises:
         RecipeError: with everything that is wrong, each with its place.
     """
-    return _checked(compose(ref, overrides), tuple(overrides))
+    return checked(compose(ref, overrides), tuple(overrides))
 
 
 def from_dict(values: Mapping[str, Any], *, name: str = "recipe") -> LoadedRecipe:
@@ -68,10 +68,11 @@ def from_dict(values: Mapping[str, Any], *, name: str = "recipe") -> LoadedRecip
     """
     tree = node_from(values, Mark(Source("recipe", is_file=False)))
     source = Source("python", dump(_yaml_values(values)))
-    return _checked(assemble(safe_name(name), [Layer(source, tree)]), ())
+    return checked(assemble(safe_name(name), [Layer(source, tree)]), ())
 
 
-def _checked(composed: Composed, overrides: tuple[str, ...]) -> LoadedRecipe:
+def checked(composed: Composed, overrides: tuple[str, ...] = ()) -> LoadedRecipe:
+    """A recipe from its texts; see :func:`load`."""
     recipe = check_shape(composed.tree, composed.name, composed.problems)
     layers = tuple((layer.source.label, layer.source.text) for layer in composed.layers)
     loaded = LoadedRecipe(recipe, composed.name, layers, overrides, composed.tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,8 +17,11 @@ from stkit.cli.commands.list import TITLES
 from stkit.cli.describe import describe_all
 from stkit.cli.info_text import as_text
 from stkit.cli.main import run
+from stkit.errors import RecipeError
 from stkit.plugin.manager import KINDS, plugins
 from stkit.recipe import load
+from stkit.recipe.loaded import checked
+from stkit.recipe.sections.model import ModelConfig
 
 from ..fake_site import FakeSite, cell
 
@@ -273,9 +277,35 @@ def test_info_of_an_architecture(capsys: Capture) -> None:
     assert "states" not in unbuilt["layers"][0]
 
 
+@pytest.mark.parametrize(("kind", "name"), [("stacks", "predrnn"), ("cells", "st_lstm")])
+def test_info_checks_only_the_recipes_that_name_it(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And these are the ones that use it when all are checked."""
+    every = {}
+    for spec in plugins().specs("recipes"):
+        with contextlib.suppress(RecipeError):  # an overlay
+            every[spec.name] = load(spec.qualified_name).recipe.model
+
+    def uses(model: ModelConfig) -> bool:
+        own = (
+            [model.name]
+            if kind == "stacks"
+            else [c.name for c in (model.cell, *(layer.cell for layer in model.layers)) if c]
+        )
+        return name in own
+
+    counted = []
+    monkeypatch.setattr(
+        "stkit.recipe.loaded.checked", lambda composed: (counted.append(composed), checked(composed))[1]
+    )
+    (found,) = describe_all(name, kind, build=False)
+    assert found["used_by"] == [recipe for recipe, model in every.items() if uses(model)]
+    assert 0 < len(found["used_by"]) < len(every)
+    assert len(counted) < len(every)
+
+
 def test_info_counts_at_the_shipped_recipes(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     small = "mim-mnist-small"  # to build the published sizes takes a while
-    monkeypatch.setattr("stkit.cli.describe._loaded_recipes", lambda: iter([(small, load(small))]))
+    monkeypatch.setattr("stkit.cli.describe._loaded_recipes", lambda *_: iter([(small, load(small))]))
     (found,) = data(capsys, "info", "mim_star")
     assert found["used_by"] == []
     assert found["parameters"] == found["flops_per_window"] == {}
