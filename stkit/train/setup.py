@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from stkit.errors import CheckpointError, RecipeError, UsageError
 from stkit.plugin.manager import plugins
 from stkit.train import checkpoint as checkpoints
-from stkit.train.batches import Batches
+from stkit.train.batches import Batch, Batches
+from stkit.train.behind import Behind, behind
 from stkit.train.callbacks import Callback
 from stkit.train.device import on_main
 from stkit.train.ema import AveragedWeights, build_ema
@@ -87,6 +88,8 @@ class Training:
     """Forward and backward of a part of a batch."""
     memory: dict[str, Any]
     """What the backward pass computes again, and why, for ``run.json``."""
+    behind: Behind
+    """What the device has still to do."""
     run: RunDirectory = field(init=False)
     """Set once it is there: what is wrong with a recipe or its data is told before anything is written."""
     step: int = 0
@@ -236,11 +239,18 @@ def put_together(loaded: LoadedRecipe, accelerator: Accelerator, data: TrainingD
     optimiser = build_optimiser(recipe.train.optimiser, objective)
     memory = _memory(recipe, objective, stream, ema, accelerator)
     prepared_objective, prepared_optimiser = accelerator.prepare(objective, optimiser)
+    device_behind = behind(accelerator.device)
     return Training(
         loaded=loaded,
         accelerator=accelerator,
         data=cast("PreparedData", data),
-        batches=Batches(stream, -(-recipe.train.steps // passes(recipe)), recipe.train.workers),
+        batches=Batches(
+            stream,
+            -(-recipe.train.steps // passes(recipe)),
+            recipe.train.workers,
+            ready_for(accelerator.device, loss),
+            device_behind.busy,
+        ),
         share=slice(rank * share, (rank + 1) * share),
         objective=objective,
         prepared_objective=prepared_objective,
@@ -250,6 +260,7 @@ def put_together(loaded: LoadedRecipe, accelerator: Accelerator, data: TrainingD
         engine=engine,
         passes=_passes(recipe, accelerator, prepared_objective, loss, objective.recompute),
         memory=memory,
+        behind=device_behind,
     )
 
 
@@ -360,7 +371,22 @@ def seed_everything(seed: int, *more: int) -> None:
     torch.manual_seed(int(state[0]))
 
 
-def on_device(sample: Mapping[str, Any], device: torch.device, loss: Loss) -> dict[str, torch.Tensor]:
-    """What a model is trained on and its loss reads, moved to the device; what else a sample tells is left out."""
+def ready_for(device: torch.device, loss: Loss) -> Callable[[Batch], Batch]:
+    """What is done to a batch before a step takes it: a GPU copies from pinned memory while the program goes on."""
+    pins = device.type == "cuda"
+
+    def ready(batch: Batch) -> Batch:
+        return {name: value.pin_memory() if pins else value for name, value in read(batch, loss).items()}
+
+    return ready
+
+
+def on_device(sample: Batch, device: torch.device, loss: Loss) -> dict[str, torch.Tensor]:
+    """What a model is trained on and its loss reads, moved to the device."""
+    return {name: value.to(device, non_blocking=True) for name, value in read(sample, loss).items()}
+
+
+def read(sample: Batch, loss: Loss) -> dict[str, torch.Tensor]:
+    """What a model is trained on and its loss reads; what else a sample tells is left out."""
     names = ("frames", "valid", "known", "base", *loss.reads)
-    return {name: sample[name].to(device, non_blocking=True) for name in names if name in sample}
+    return {name: sample[name] for name in names if name in sample}

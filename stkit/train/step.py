@@ -61,6 +61,7 @@ def optimiser_step(training: Training, *, interrupted: bool = False, read: bool 
     start = time.perf_counter()
     accelerator, config, step = training.accelerator, training.recipe.train, training.step
     number, backwards = divmod(step, passes(training.recipe))
+    training.behind.keep_up()
     batch = on_device(training.batches[number], accelerator.device, training.objective.loss)
     shown = tokens(
         config.sampling,
@@ -103,6 +104,7 @@ def optimiser_step(training: Training, *, interrupted: bool = False, read: bool 
     training.step = step + 1
     if training.ema is not None:
         training.ema.update(training.objective.forecaster, step=training.step)
+    training.behind.given()
     training.step_seconds += time.perf_counter() - start
     return result
 

@@ -7,7 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -80,7 +80,7 @@ def fit(training: Training, run: RunDirectory, *, resume: bool = False) -> Train
     context = callback_context(training)
     display = ProgressDisplay(training.step, config.steps, shown=main)
     reason: str | None = None
-    with interruptible() as interrupt, display:
+    with interruptible() as interrupt, display, closing(training.batches):
         for callback in training.callbacks:
             callback.on_start(context)
         while training.step < config.steps and not training.best.exhausted(config.early_stopping):
@@ -263,12 +263,11 @@ def callbacks_told(training: Training) -> Iterator[None]:
     """For steps that are taken to measure them: the callbacks are told of a start, in a folder that is thrown away."""
     from stkit.run.directory import RunDirectory
 
-    with tempfile.TemporaryDirectory(prefix="stkit-") as folder:
+    with tempfile.TemporaryDirectory(prefix="stkit-") as folder, closing(training.batches):
         training.run = RunDirectory(Path(folder))
         for callback in training.callbacks:
             callback.on_start(callback_context(training))
         yield
-        training.batches.rest()
 
 
 def callback_context(training: Training) -> CallbackContext:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from stkit.train.ahead import Ahead
 from stkit.train.device import total, vector
 from stkit.train.objective import validation_terms
-from stkit.train.setup import Training, on_device
+from stkit.train.setup import Training, on_device, ready_for
 
 
 @torch.no_grad()
@@ -29,12 +30,14 @@ def validate(training: Training) -> dict[str, float]:
     names = list(loss.counts(torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool)))  # a process may have no window at all
     sums = vector([torch.zeros(())] * (2 * len(names)), accelerator.device)
     size = recipe.evaluate.batch_size
-    for first in range(0, len(mine), size):
-        samples = [windows[index] for index in mine[first : first + size]]
-        batch = on_device(collate(samples), accelerator.device, loss)
-        with accelerator.autocast():
-            terms = validation_terms(model, loss, batch, recipe.data.input_steps)
-        sums += vector([terms[name][0] for name in names] + [terms[name][1] for name in names], accelerator.device)
+    ready = ready_for(accelerator.device, loss)
+    parts_of = (mine[first : first + size] for first in range(0, len(mine), size))
+    with Ahead(ready(collate([windows[index] for index in part])) for part in parts_of) as batches:
+        for one in batches:
+            batch = on_device(one, accelerator.device, loss)
+            with accelerator.autocast():
+                terms = validation_terms(model, loss, batch, recipe.data.input_steps)
+            sums += vector([terms[name][0] for name in names] + [terms[name][1] for name in names], accelerator.device)
     model.train(were_training[0])
     loss.train(were_training[1])
     reduced: list[float] = total(accelerator, sums).tolist()

@@ -1,14 +1,20 @@
 """The loop waits for nobody: neither for the device's results nor for batches, and says how long it did."""
 
 import json
+import threading
+import time
+from contextlib import closing
+from multiprocessing import active_children
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stkit.errors import RunFailed
+from stkit.data.stream import TrainStream
+from stkit.errors import DataError, RunFailed
 from stkit.run.execute import execute
 from stkit.train import trainer
+from stkit.train.batches import Batches
 from stkit.train.device import make_accelerator
 from stkit.train.sampling import tokens
 from stkit.train.setup import assemble
@@ -96,10 +102,6 @@ def test_a_loss_that_is_not_finite_is_found_at_the_next_reading(recipe, tmp_path
 
 
 def test_the_time_spent_waiting_is_in_the_log_and_in_the_record(recipe, tmp_path, monkeypatch):
-    import time
-
-    from stkit.data.stream import TrainStream
-
     original = TrainStream.batch
 
     def slow(self, step):
@@ -119,67 +121,79 @@ def test_the_time_spent_waiting_is_in_the_log_and_in_the_record(recipe, tmp_path
     assert "waiting for data" in (tmp_path / "slow" / "log.txt").read_text()
 
 
-def test_the_next_batch_is_made_while_a_step_computes(recipe, monkeypatch):
-    """Training waits for the longer of the two only; nothing is read while a validation reads."""
-    import threading
-    import time
-
-    from stkit.data.stream import TrainStream
-    from stkit.train.batches import Batches
-
+def test_nothing_is_read_while_a_validation_reads(recipe, monkeypatch):
     making, together = threading.Event(), []
     original = TrainStream.batch
 
     def slow(self, step):
         making.set()
-        time.sleep(0.05)
+        time.sleep(0.02)
         made = original(self, step)
         making.clear()
         return made
 
     monkeypatch.setattr(TrainStream, "batch", slow)
     training = assemble(recipe(), make_accelerator())
-    batches = Batches(training.data.stream(3, 4), count=4, workers=0)
-    for number in range(4):
-        batch = batches[number]
-        assert all(
-            torch.equal(value, original(training.data.stream(3, 4), number)[name]) for name, value in batch.items()
-        )
-        time.sleep(0.06)
-    assert batches.waited_seconds < 0.12  # the first one only
-    with pytest.raises(StopIteration):
-        batches[4]
-    assert batches[0]["frames"].shape[0] == 4  # and back to the beginning
-
     fetch = type(training.data.validation).__getitem__
     monkeypatch.setattr(
         type(training.data.validation),
         "__getitem__",
         lambda self, index: (together.append(making.is_set()), fetch(self, index))[1],
     )
-    optimiser_step(training)
-    validate(training)
+    with closing(training.batches):
+        optimiser_step(training)
+        validate(training)
     assert together
     assert not any(together)
 
 
-def test_an_error_in_the_data_is_told_where_training_asks_for_them(recipe, monkeypatch):
-    from stkit.data.stream import TrainStream
-    from stkit.errors import DataError
+def test_batches_are_those_of_the_stream_whatever_is_asked_for(recipe):
+    training = assemble(recipe(), make_accelerator())
+    stream = training.data.stream(3, 4)
+    with closing(Batches(stream, count=4, workers=0)) as batches:
+        for number in (0, 1, 1, 2, 0, 3):
+            for name, value in batches[number].items():
+                assert torch.equal(value, stream.batch(number)[name])
+        with pytest.raises(StopIteration):
+            batches[4]
+        batches.close()
+        assert torch.equal(batches[2]["frames"], stream.batch(2)["frames"])
 
+
+def test_training_leaves_neither_thread_nor_process(recipe, tmp_path, monkeypatch):
+    """However it ends."""
+
+    def left():
+        return [thread.name for thread in threading.enumerate() if "stkit" in thread.name], active_children()
+
+    execute(recipe({"train.workers": 1}), out=tmp_path / "whole", evaluate=False)
+    assert left() == ([], [])
+    broken_after(monkeypatch, 2)
+    with pytest.raises(DataError, match="the disk went away"):
+        execute(recipe(), out=tmp_path / "broken", evaluate=False)
+    assert left() == ([], [])
+
+
+def test_an_error_in_the_data_is_told_where_training_asks_for_them(recipe, monkeypatch):
+    broken_after(monkeypatch, 2)
+    training = assemble(recipe(), make_accelerator())
+    with closing(training.batches):
+        optimiser_step(training)
+        optimiser_step(training)
+        with pytest.raises(DataError, match="the disk went away"):
+            optimiser_step(training)
+
+
+def broken_after(monkeypatch, steps):
+    """The training data can be read for so many steps."""
     original = TrainStream.batch
 
     def broken(self, step):
-        if step == 2:
+        if step == steps:
             raise DataError("the disk went away")
         return original(self, step)
 
     monkeypatch.setattr(TrainStream, "batch", broken)
-    training = assemble(recipe(), make_accelerator())
-    optimiser_step(training)
-    optimiser_step(training)
-    with pytest.raises(DataError, match="the disk went away"):
-        optimiser_step(training)
 
 
 def test_masks_of_sampling_are_one_bool_for_each_sample_and_input(recipe):
