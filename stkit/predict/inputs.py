@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stkit.data.frames_config import ArraysConfig
 from stkit.data.netcdf import NetcdfSource
 from stkit.data.netcdf_config import NetcdfConfig
 from stkit.data.netcdf_file import open_file
@@ -17,6 +18,7 @@ from stkit.data.zarr_config import ZarrConfig
 from stkit.data.zarr_store import for_path, open_store
 from stkit.errors import DataError, UsageError
 from stkit.plugin.config import ComponentConfig
+from stkit.predict.numpy_frames import is_numpy, of_one_sequence, open_frames
 from stkit.run.load import TrainedForecaster
 
 
@@ -43,8 +45,14 @@ def open_state(path: Path | None, forecaster: TrainedForecaster) -> FieldSource:
 def open_variables(path: Path | None, forecaster: TrainedForecaster, wanted: Sequence[Variable]) -> FieldSource:
     """As :func:`open_input`, of some variables that the model was trained on, in this order."""
     own = forecaster.recipe.data.dataset
-    names = tuple(variable.name for variable in wanted)
-    source = open_source(own if path is None else of_file(path, own, names))
+    config = own
+    if path is not None:
+        if is_numpy(path) and path.is_file() and _reads_netcdf(own):
+            return open_frames(path, forecaster.pipeline, wanted)
+        config = of_file(path, own, tuple(variable.name for variable in wanted))
+        if isinstance(config, ArraysConfig):
+            config = of_one_sequence(config, path)
+    source = open_source(config)
     if isinstance(source, SequenceSource):
         raise UsageError(
             f"{source.name}: these are sequences without a common time; name a file with the frames to start from"
@@ -78,12 +86,17 @@ def of_file(path: Path, config: ComponentConfig, names: tuple[str, ...]) -> Comp
         config: the data set.
         names: variables to read, where the kind of data set reads variables by name.
     """
-    if "path" not in type(config).model_fields or isinstance(config, NetcdfConfig):
+    if _reads_netcdf(config):
         return _netcdf(path, config, names)
     update: dict[str, Any] = {"path": str(path)}
     if "allow_gaps" in type(config).model_fields:
         update["allow_gaps"] = True
     return config.model_copy(update=update)
+
+
+def _reads_netcdf(config: ComponentConfig) -> bool:
+    """Whether other files than the training's are NetCDF or Zarr: those of such a data set, or of one without files."""
+    return "path" not in type(config).model_fields or isinstance(config, NetcdfConfig)
 
 
 def _netcdf(path: Path, dataset: ComponentConfig, names: tuple[str, ...]) -> NetcdfConfig:
