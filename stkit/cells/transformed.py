@@ -1,10 +1,13 @@
 """Kernels in Winograd's domain: products of a group of gates with them, and their gradients.
 
+Sums are cut into short ones that are added up, which round less than long ones.
+
 Axes: ``B`` batch, ``C`` channels, ``A`` places in a tile, ``N`` tiles, those of all first slices first.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +20,10 @@ from stkit.cells.tiles import Tiles
 
 ROWS = 128
 """Tiles, over the steps of a backward pass, from which on they make an efficient product with their gradients."""
+CHANNELS = 32
+"""Channels over which one sum goes in the products that make gates."""
+CHAIN = 32
+"""Tiles over which one sum goes in the gradients of kernels."""
 
 
 class Kernel:
@@ -38,27 +45,33 @@ class Kernel:
 
     def add(self, total: Tensor, signal: Tensor, planes: int, *, anew: bool) -> None:
         """``total + signal * kernel`` in place of ``total``, or without it if ``anew``: ``A N C_in -> A N C_out``."""
-        self._product(total, signal, planes, anew=anew, back=False)
+        self._product(total, signal, planes, CHANNELS, anew=anew, back=False)
 
     def back(self, gradient: Tensor, planes: int) -> Tensor:
         """The gradient of the signal from that of the product: ``A N C_out -> A N C_in``."""
         total = gradient.new_empty(*gradient.shape[:2], self._channels)
-        self._product(total, gradient, planes, anew=True, back=True)
+        self._product(total, gradient, planes, gradient.shape[2], anew=True, back=True)
         return total
 
-    def _product(self, total: Tensor, operand: Tensor, planes: int, *, anew: bool, back: bool) -> None:
+    def _product(self, total: Tensor, operand: Tensor, planes: int, longest: int, *, anew: bool, back: bool) -> None:
         if self._transposed is not back:
             self._matrices = [matrix.transpose(1, 2).contiguous() for matrix in self._matrices]
             self._transposed = back
         reach = list(_reach(len(self._matrices), planes, operand.shape[1]))
         for matrix, (inside, outside) in sorted(zip(self._matrices, reach, strict=True), key=_whole_first):
             read, written = (outside, inside) if back else (inside, outside)
-            if read != written:
-                total[:, written] += torch.bmm(operand[:, read], matrix)
-            elif anew:
-                torch.bmm(operand, matrix, out=total)
-            else:
-                total.baddbmm_(operand, matrix)
+            whole = read == written
+            _add_product(total[:, written], operand[:, read], matrix, longest, anew=anew and whole)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor, longest: int, *, anew: bool) -> None:
+    """``total + left * right``, or without it if ``anew``: in place of ``total``, in sums of so many terms at most."""
+    for first in range(0, max(1, left.shape[2]), longest):
+        terms = slice(first, first + longest)
+        if anew and not first:
+            torch.bmm(left[:, :, terms], right[:, terms], out=total)
+        else:
+            total.baddbmm_(left[:, :, terms], right[:, terms])
 
 
 def _reach(slices: int, planes: int, tiles: int) -> Iterator[tuple[slice, slice]]:
@@ -75,10 +88,9 @@ def _add_gradients(slices: int, totals: list[Tensor], signal: Tensor, gradient: 
     known = bool(totals)
     for place, (inside, outside) in enumerate(_reach(slices, planes, signal.shape[1])):
         left, right = signal[:, inside].transpose(1, 2), gradient[:, outside]
-        if known:
-            totals[place].baddbmm_(left, right)
-        else:
-            totals.append(torch.bmm(left, right))
+        if not known:
+            totals.append(left.new_empty(left.shape[0], left.shape[1], right.shape[2]))
+        _add_product(totals[place], left, right, CHAIN, anew=not known)
 
 
 def _whole_first(item: tuple[Tensor, tuple[slice, slice]]) -> bool:
@@ -87,8 +99,12 @@ def _whole_first(item: tuple[Tensor, tuple[slice, slice]]) -> bool:
 
 
 @dataclass(eq=False)
-class Group:
-    """Gates that the same sources feed: these are summed before the way back."""
+class Group(ABC):
+    """Gates that the same sources feed: these are summed before the way back.
+
+    A step of the backward pass leaves what the gradients of the kernels are made of, for which the pass has made room
+    by then; several steps' are multiplied at a time.
+    """
 
     gates: tuple[str, ...]
     own: Tiles
@@ -100,14 +116,10 @@ class Group:
     """Of its only source, before the sum with others."""
     link: Tensor | None = None
     """By which products hang on the kernels in the graph."""
-    sparing: bool = False
-    """Whether gradients wait for as few steps as it pays: nothing else is kept of a step either."""
 
     def __post_init__(self) -> None:
-        self._kernels: list[Kernel] | None = None
-        self._waiting: list[tuple[tuple[Tensor, ...], Tensor]] = []
-        self._totals: list[list[Tensor]] = []
         self._task = -1
+        self._drop()
 
     def hang_on(self, parts: Mapping[str, Sequence[Tensor]], *, in_graph: bool, keep: bool) -> None:
         """Take the kernels, ``C_out C_in *r`` for each tensor of each source.
@@ -115,15 +127,15 @@ class Group:
         Args:
             parts: the kernels.
             in_graph: whether a gradient is asked for.
-            keep: transform them now; otherwise they are transformed wherever they are used, for memory, and their
-                gradients are added up as those of the kernels themselves.
+            keep: transform them now; otherwise they are transformed wherever they are used, for memory.
         """
         self.parts = {name: tuple(part.detach() for part in found) for name, found in parts.items()}
         if keep:
-            self._kernels = list(self._transformed())
+            self._keep()
         if in_graph:
             self.link = _Link.apply(self, *(part for found in parts.values() for part in found))
 
+    @abstractmethod
     def respond(
         self, fields: Mapping[str, Sequence[Tensor]], signals: Mapping[str, Sequence[Any]], width: int
     ) -> tuple[Tensor, ...]:
@@ -134,6 +146,61 @@ class Group:
             signals: the same, transformed.
             width: channels of a gate.
         """
+
+    def take(self) -> list[Tensor] | None:
+        """The gradient of each part of a kernel in this pass, ``C_out C_in K r r``; nothing stays."""
+        if self._task != torch._C._current_graph_task_id():
+            return None
+        self._sum_up()
+        made = self._summed()
+        self._drop()
+        self._task = -1
+        return made or None
+
+    @abstractmethod
+    def _keep(self) -> None:
+        """Transform the kernels."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Let go what steps have left."""
+
+    @abstractmethod
+    def _sum_up(self) -> None:
+        """Multiply what steps have left, and add it to the sums."""
+
+    @abstractmethod
+    def _summed(self) -> list[Tensor]:
+        """The gradients that :meth:`take` gives; empty: nothing has been left."""
+
+    def _begin_pass(self) -> None:
+        task = torch._C._current_graph_task_id()
+        if self._task != task:  # what a pass left that did not ask for the kernels is dropped
+            self._drop()
+            self._task = task
+
+    def _every_part(self) -> list[Tensor]:
+        return [part for found in self.parts.values() for part in found]
+
+
+@dataclass(eq=False)
+class OperatorGroup(Group):
+    """A group whose products, maps and gradients are torch's operators.
+
+    Where kernels are not kept transformed, their gradients are added up as those of the kernels themselves.
+    """
+
+    sparing: bool = False
+    """Whether gradients wait for as few steps as it pays: nothing else is kept of a step either."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._kernels: list[Kernel] | None = None
+
+    def respond(
+        self, fields: Mapping[str, Sequence[Tensor]], signals: Mapping[str, Sequence[Any]], width: int
+    ) -> tuple[Tensor, ...]:
+        """See :meth:`Group.respond`."""
         every = tuple(part.detach() for name in self.parts for part in fields[name])
         widths = [width] * len(self.gates) if self.norm is None else [width * len(self.gates)]
         operands = [part for name in self.parts for part in signals[name]]
@@ -144,20 +211,9 @@ class Group:
         """As their tensors come."""
         return self._transformed() if self._kernels is None else self._kernels
 
-    def _transformed(self) -> Iterator[Kernel]:
-        return (Kernel(part, self.own) for part in self._every_part())
-
-    def _every_part(self) -> list[Tensor]:
-        return [part for found in self.parts.values() for part in found]
-
-    # The gradients of the kernels. A step leaves its fields and the gradients of its gates, for which the backward pass
-    # has made room by then; several steps' are multiplied at a time.
-
     def add(self, fields: tuple[Tensor, ...], cells: Tensor) -> None:
         """Take a step's fields and the gradients of its gates, ``m*m N C_out``."""
-        task = torch._C._current_graph_task_id()
-        if self._task != task:  # what a pass left that did not ask for the kernels is dropped
-            self._waiting, self._totals, self._task = [], [], task
+        self._begin_pass()
         if self._waiting and self._waiting[-1][0][0].shape != fields[0].shape:
             self._sum_up()
         self._waiting.append((fields, cells))
@@ -165,13 +221,18 @@ class Group:
         if rows >= ROWS and (self.sparing or self._waiting_numbers() >= self._numbers()):
             self._sum_up()
 
-    def take(self) -> list[Tensor] | None:
-        """The gradient of each part of a kernel in this pass; nothing stays."""
-        if self._task != torch._C._current_graph_task_id():
-            return None
-        self._sum_up()
-        totals, self._totals, self._task = self._totals, [], -1
-        return [found[0] if self._kernels is None else self._mapped_back(found) for found in totals] or None
+    def _keep(self) -> None:
+        self._kernels = list(self._transformed())
+
+    def _transformed(self) -> Iterator[Kernel]:
+        return (Kernel(part, self.own) for part in self._every_part())
+
+    def _drop(self) -> None:
+        self._waiting: list[tuple[tuple[Tensor, ...], Tensor]] = []
+        self._totals: list[list[Tensor]] = []
+
+    def _summed(self) -> list[Tensor]:
+        return [found[0] if self._kernels is None else self._mapped_back(found) for found in self._totals]
 
     def _mapped_back(self, found: list[Tensor]) -> Tensor:
         return torch.stack([self.own.kernel_gradient(total) for total in found], dim=2)
@@ -229,7 +290,7 @@ class _Respond(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        group: Group,
+        group: OperatorGroup,
         fields: tuple[Tensor, ...],
         widths: list[int],
         link: Tensor | None,
@@ -250,7 +311,7 @@ class _Respond(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        group: Group = ctx.group
+        group: OperatorGroup = ctx.group
         own = group.own
         known = next((gradient for gradient in gradients if gradient is not None), None)
         _, _, _, link, bias, *signals = ctx.needs_input_grad

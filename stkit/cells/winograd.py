@@ -6,7 +6,8 @@ Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width, ``A`` places in a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ from stkit.cells.compiled.group import CompiledGroup
 from stkit.cells.compiled.kernels import Kernels, Lent, in_memory, kernels, library_for
 from stkit.cells.engine import DIRECT, OfSequences
 from stkit.cells.tiles import OUTPUT, SIDES, Tiles, tiles
-from stkit.cells.transformed import Group
+from stkit.cells.transformed import Group, OperatorGroup
 
 if TYPE_CHECKING:
     from stkit.cells.gates import GateBlock
@@ -76,7 +77,6 @@ class Winograd(OfSequences):
         signals = {name: [self._signal(part, own, compiled) for part in parts] for name, parts in inputs.items()}
         total: dict[str, Tensor] = {}
         for group in self._groups_of(block, inputs, own, compiled):
-            group.sparing = self._piecewise
             responses = group.respond(inputs, signals, block.width)
             if group.norm is not None:
                 responses = group.norm(responses[0]).split(block.width, dim=1)
@@ -131,7 +131,8 @@ class Winograd(OfSequences):
         known = kept.get(block)
         if known is not None and known[0] == key:
             return known[1]
-        made = _groups(block, widths, own, Group if compiled is None else CompiledGroup, in_graph, self._keep_weights)
+        kind = partial(OperatorGroup, sparing=self._piecewise) if compiled is None else CompiledGroup
+        made = _groups(block, widths, own, kind, in_graph, self._keep_weights)
         if self._inside if in_graph else self._keep_weights:
             kept[block] = (key, made)
         return made
@@ -160,7 +161,12 @@ def _compiled(inputs: Inputs, own: Tiles) -> Kernels | None:
 
 
 def _groups(
-    block: GateBlock, widths: Mapping[str, tuple[int, ...]], own: Tiles, kind: type[Group], in_graph: bool, keep: bool
+    block: GateBlock,
+    widths: Mapping[str, tuple[int, ...]],
+    own: Tiles,
+    kind: Callable[..., Group],
+    in_graph: bool,
+    keep: bool,
 ) -> list[Group]:
     """Without norms gates with the same sources go together; a norm needs the whole response of its source alone."""
     found: list[tuple[tuple[str, ...], tuple[str, ...], nn.Module | None]]

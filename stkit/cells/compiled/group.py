@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -61,14 +62,15 @@ class Packed:
 class CompiledGroup(Group):
     """As :class:`stkit.cells.transformed.Group`; signals are of :class:`stkit.cells.compiled.kernels.Kernels`."""
 
-    def hang_on(self, parts: Mapping[str, Sequence[Tensor]], *, in_graph: bool, keep: bool) -> None:
-        """See :meth:`Group.hang_on`."""
-        self._sums: list[list[Tensor]] = []
-        self._steps: list[tuple[tuple[Tensor, ...], tuple[Tensor | None, ...], int]] = []
-        super().hang_on(parts, in_graph=in_graph, keep=False)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._kept: list[Packed] | None = None
+
+    @cached_property
+    def compiled(self) -> Kernels:
+        """The functions for its kernels."""
         some = self._every_part()[0]
-        self.compiled = kernels(some.shape[-1], some.dtype)
-        self._kept = self._packed() if keep else None
+        return kernels(some.shape[-1], some.dtype)
 
     def respond(
         self, fields: Mapping[str, Sequence[Tensor]], signals: Mapping[str, Sequence[Any]], width: int
@@ -84,6 +86,9 @@ class CompiledGroup(Group):
     def outputs(self) -> int:
         """Fields that come out: one for each gate, or with a norm one of all."""
         return len(self.gates) if self.norm is None else 1
+
+    def _keep(self) -> None:
+        self._kept = self._packed()
 
     def _packed(self) -> list[Packed]:
         return [Packed(part, self.compiled, self.outputs) for part in self._every_part()]
@@ -121,21 +126,13 @@ class CompiledGroup(Group):
         if len(self._steps) * fields[0].shape[0] * tiles >= ROWS:
             self._sum_up()
 
-    def _begin_pass(self) -> None:
-        task = torch._C._current_graph_task_id()
-        if self._task != task:  # what a pass left that did not ask for the kernels is dropped
-            self._steps, self._sums, self._task = [], [], task
+    def _drop(self) -> None:
+        self._steps: list[tuple[tuple[Tensor, ...], tuple[Tensor | None, ...], int]] = []
+        self._sums: list[list[Tensor]] = []
 
-    def take(self) -> list[Tensor] | None:
-        """See :meth:`Group.take`."""
-        if self._task != torch._C._current_graph_task_id():
-            return None
-        self._sum_up()
-        sums, self._sums, self._task = self._sums, [], -1
-        if not sums:
-            return None
+    def _summed(self) -> list[Tensor]:
         made = []
-        for part, totals in zip(self._every_part(), sums, strict=True):
+        for part, totals in zip(self._every_part() if self._sums else [], self._sums, strict=True):
             whole = torch.empty(part.shape, dtype=part.dtype)
             for total, into in zip(totals, _slices(whole), strict=True):
                 self.compiled.unpack(total, into, self.outputs)
