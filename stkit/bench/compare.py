@@ -56,7 +56,12 @@ def read_record(path: Path) -> Record:
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--compare {path}: cannot be read as JSON ({error})") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT or not _complete(record):
-        raise UsageError(f"--compare {path}: not a record of `stkit bench` (format {FORMAT})")
+        written = record.get("format") if isinstance(record, dict) else None
+        which = f"that this version of stkit reads: it is of format {written}, not {FORMAT}; measure anew"
+        raise UsageError(
+            f"--compare {path}: not a record of `stkit bench` "
+            + (which if isinstance(written, int) and written != FORMAT else "(or a damaged one)")
+        )
     return record
 
 

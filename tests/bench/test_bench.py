@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from typing import get_args
 
 import pytest
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 
 import stkit
 from stkit.bench import compare as compare_module
-from stkit.bench.compare import COUNTED, compare, other_circumstances, read_record
+from stkit.bench.compare import COUNTED, Change, compare, other_circumstances, read_record
 from stkit.bench.count import launches, step_flops
 from stkit.bench.generated import Generated
 from stkit.bench.machine import machine, peak_flops
 from stkit.bench.measure import DTYPES
 from stkit.bench.startup import startup_seconds
+from stkit.cli.commands.bench import _print_changes
 from stkit.cli.main import run
 from stkit.errors import UsageError
 from stkit.recipe import load
@@ -151,6 +153,28 @@ def test_a_record_with_a_figure_that_is_none_is_refused(tmp_path, figure, value)
     path.write_text(json.dumps(changed(training={figure: value})))
     with pytest.raises(UsageError, match="not a record of `stkit bench"):
         read_record(path)
+
+
+def test_a_record_of_another_layout_says_so(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**RECORD, "format": 2}))
+    with pytest.raises(UsageError, match=r"not a record of `stkit bench` that this version of stkit reads: .*format 2"):
+        read_record(path)
+
+
+def test_figures_are_told_with_units_and_a_wide_spread_by_its_name(capsys):
+    _print_changes(
+        [
+            Change("training", "seconds", 0.067, 0.099, "as before", False),
+            Change("training", "peak_bytes", 2_672_000.0, 5_344_000.0, "more", True),
+            Change("training", "launches_forward", 1599.0, 1599.0, "as before", False),
+        ],
+        0.1,
+    )
+    time, memory, launches = capsys.readouterr().out.strip().splitlines()[1:]
+    assert re.search(r"training time +0\.067 s +0\.099 s +1\.48 x +as before: the rounds of both overlap", time)
+    assert re.search(r"training memory +2\.7 MB +5\.3 MB +2\.00 x +more, past the limit of 10%", memory)
+    assert re.search(r"training launches forward +1,599 +1,599 +1\.00 x +as before$", launches.rstrip())
 
 
 def test_what_else_differs_is_told_in_words():

@@ -176,6 +176,18 @@ def _print_changes(changes: list[Change], tolerance: float) -> None:
     for change in changes:
         limit = f", past the limit of {tolerance:.0%}" if change.past_limit else ""
         ratio = change.now / change.before if change.before else float("inf")
-        figure = f"{change.part} {change.figure.replace('_', ' ')}"
-        rows.append([figure, f"{change.before:.4g}", f"{change.now:.4g}", f"{ratio:.2f} x", change.word + limit])
+        word: str = change.word
+        if change.figure == "seconds" and word == "as before" and abs(ratio - 1) > tolerance:
+            word = "as before: the rounds of both overlap; more --rounds tell more"
+        rows.append([*_figure(change), f"{ratio:.2f} x", word + limit])
     print_table(["", "before", "now", "ratio", ""], rows)
+
+
+def _figure(change: Change) -> tuple[str, str, str]:
+    """What it is called, before and now, with units."""
+    before, now = change.before, change.now
+    if change.figure == "peak_bytes":
+        return f"{change.part} memory", f"{before / 1e6:,.1f} MB", f"{now / 1e6:,.1f} MB"
+    if change.figure == "seconds":
+        return f"{change.part} time", f"{before:.4g} s", f"{now:.4g} s"
+    return f"{change.part} {change.figure.replace('_', ' ')}", f"{before:,.0f}", f"{now:,.0f}"
