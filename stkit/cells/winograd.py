@@ -6,8 +6,9 @@ Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width, ``A`` places in a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -168,35 +169,55 @@ def _groups(
     in_graph: bool,
     keep: bool,
 ) -> list[Group]:
-    """Without norms gates with the same sources go together; a norm needs the whole response of its source alone."""
-    found: list[tuple[tuple[str, ...], tuple[str, ...], nn.Module | None]]
+    """Without norms gates with the same sources go together; a norm needs the whole response of its source alone.
+
+    Where transformed kernels are not kept, each gate is a group, so that those of one gate are there at a time.
+    """
+    found: list[tuple[tuple[str, ...], tuple[str, ...], nn.Module | None]] = []
     if all(isinstance(norm, nn.Identity) for norm in block.norms.values()):
         fed: dict[tuple[str, ...], list[str]] = {}
         for gate in block.gates:
             names = tuple(name for name, source in block.sources.items() if gate in source.gates)
             fed.setdefault(names, []).append(gate)
-        found = [(tuple(gates), names, None) for names, gates in fed.items()]
+        for names, alike in fed.items():
+            found += [(tuple(alike), names, None)] if keep else [((gate,), names, None) for gate in alike]
     else:
         found = [(source.gates, (name,), block.norms[name]) for name, source in block.sources.items()]
+    groups = {name: [gates for gates, names, _ in found if name in names] for name in block.sources}
+    kernels = {name: _of_groups(block, name, groups[name], block.kernels[name]) for name in block.sources}
+    offsets = {name: bias for name in block.sources if (bias := block.bias_of(name)) is not None}
+    biases = {name: _of_groups(block, name, groups[name], bias) for name, bias in offsets.items()}
     made = []
     for gates, names, norm in found:
         group = kind(gates, own, norm=norm)
         parts = {}
         for name in names:
-            kernel, bias = _of_gates(block, name, gates, block.kernels[name]), block.bias_of(name)
-            parts[name] = torch.split(kernel, list(widths[name]), dim=1)
-            if bias is not None:
-                own_bias = _of_gates(block, name, gates, bias)
+            parts[name] = torch.split(kernels[name][gates], list(widths[name]), dim=1)
+            if name in biases:
+                own_bias = biases[name][gates]
                 group.bias = own_bias if group.bias is None else group.bias + own_bias
         group.hang_on(parts, in_graph=in_graph, keep=keep)
         made.append(group)
     return made
 
 
-def _of_gates(block: GateBlock, name: str, gates: tuple[str, ...], values: Tensor) -> Tensor:
-    """The rows of a source's kernel or bias that belong to some of the gates it feeds, in their order."""
-    fed = block.sources[name].gates
-    if gates == fed:
-        return values
-    rows = torch.split(values, block.width)
-    return torch.cat([rows[fed.index(gate)] for gate in gates])
+def _of_groups(
+    block: GateBlock, name: str, groups: Sequence[tuple[str, ...]], values: Tensor
+) -> dict[tuple[str, ...], Tensor]:
+    """The rows of a source's kernel or bias that belong to each group of the gates it feeds.
+
+    They are copied only where the source has a group's gates in another order.
+    """
+    if len(groups) == 1 and groups[0] == block.sources[name].gates:
+        return {groups[0]: values}
+    before = {gate: last for gates in groups for last, gate in pairwise((None, *gates))}
+    runs: list[list[str]] = []
+    for gate in block.sources[name].gates:
+        if runs and before[gate] == runs[-1][-1]:
+            runs[-1].append(gate)
+        else:
+            runs.append([gate])
+    rows = torch.split(values, [len(run) * block.width for run in runs])
+    by_first = {run[0]: own for run, own in zip(runs, rows, strict=True)}
+    found = {gates: [by_first[gate] for gate in gates if gate in by_first] for gates in groups}
+    return {gates: own[0] if len(own) == 1 else torch.cat(own) for gates, own in found.items()}

@@ -65,6 +65,7 @@ class CompiledGroup(Group):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._kept: list[Packed] | None = None
+        self._keeps = False
 
     @cached_property
     def compiled(self) -> Kernels:
@@ -88,14 +89,21 @@ class CompiledGroup(Group):
         return len(self.gates) if self.norm is None else 1
 
     def _keep(self) -> None:
-        self._kept = self._packed()
+        self._keeps, self._kept = True, self._packed()
 
     def _packed(self) -> list[Packed]:
         return [Packed(part, self.compiled, self.outputs) for part in self._every_part()]
 
+    def _every_packed(self) -> list[Packed]:
+        """As their tensors come; kept where they are to be."""
+        packed = self._packed() if self._kept is None else self._kept
+        if self._keeps:
+            self._kept = packed
+        return packed
+
     def terms(self, signals: Sequence[Tensor], fields: Sequence[Tensor]) -> list[Term]:
         """The products that make the gates."""
-        packed = self._kept or self._packed()
+        packed = self._every_packed()
         return [
             Term(signal, matrix, field.shape[1], 1, shift)
             for signal, field, part in zip(signals, fields, packed, strict=True)
@@ -104,7 +112,7 @@ class CompiledGroup(Group):
 
     def terms_back(self, gradient: Tensor, width: int, wanted: Sequence[bool]) -> Iterator[tuple[int, list[Term]]]:
         """The places of those tensors that want a gradient, with the products that make it."""
-        for place, part in enumerate(self._kept or self._packed()):
+        for place, part in enumerate(self._every_packed()):
             if wanted[place]:
                 yield (
                     place,
@@ -123,7 +131,7 @@ class CompiledGroup(Group):
             self._sum_up()
         self._steps.append((fields, gates, width))
         tiles = math.prod(self.own.count(*fields[0].shape[-2:]))
-        if len(self._steps) * fields[0].shape[0] * tiles >= ROWS:
+        if not self._keeps or len(self._steps) * fields[0].shape[0] * tiles >= ROWS:  # the first for memory
             self._sum_up()
 
     def _drop(self) -> None:
@@ -131,6 +139,7 @@ class CompiledGroup(Group):
         self._sums: list[list[Tensor]] = []
 
     def _summed(self) -> list[Tensor]:
+        self._kept = None  # all steps have gone back
         made = []
         for part, totals in zip(self._every_part() if self._sums else [], self._sums, strict=True):
             whole = torch.empty(part.shape, dtype=part.dtype)
