@@ -5,6 +5,7 @@ Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,9 @@ def same_convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         bias: ``C_out`` or None.
     """
     sizes = kernel.shape[2:]
+    if len(sizes) == 3 and math.prod(sizes) == 1 and (cells := x.movedim(1, -1)).is_contiguous():
+        # Torch's own would bring the cells into another order first, and leave what it makes in that.
+        return F.linear(cells, kernel.flatten(1), bias).movedim(-1, 1)
     convolve = F.conv2d if len(sizes) == 2 else F.conv3d
     if all(size % 2 for size in sizes):
         return convolve(x, kernel, bias, padding=tuple(size // 2 for size in sizes))
