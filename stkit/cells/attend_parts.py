@@ -201,10 +201,10 @@ def _look_back(
     shift = torch.stack([total * _LOG2_E, (gradient * found).sum(dim=2)], dim=1)  # B 2 N
     left = torch.stack([queries * _LOG2_E, gradient], dim=1)  # B 2 N C
     right = torch.stack([gradient, queries], dim=1)
-    slope = torch.zeros_like(queries, memory_format=torch.contiguous_format)
+    slope = torch.empty_like(queries, memory_format=torch.contiguous_format)
     # Channels first, as the products are faster so, and as the memories' gradients go on.
     slopes = [
-        part.new_zeros(part.shape[0], part.shape[2], part.shape[1]) if want else None
+        part.new_empty(part.shape[0], part.shape[2], part.shape[1]) if want else None
         for part, want in zip(parts, wanted, strict=True)
     ]
     batch, count, _ = queries.shape
@@ -223,9 +223,9 @@ def _look_back(
                 here = allowed[samples, first + keys.start : first + keys.start + key.shape[1]]
                 weights.masked_fill_(~here[:, None], 0.0)
             moved.mul_(weights)
-            slope[samples, some].baddbmm_(moved, key)
+            slope[samples, some].baddbmm_(moved, key, beta=int(first + keys.start > 0))  # 0: what is there is not read
             if own is not None:
-                own[samples, :, keys].baddbmm_(to.mT, scores)
+                own[samples, :, keys].baddbmm_(to.mT, scores, beta=int(some.start > 0))
         first += part.shape[1]
     return slope, [None if own is None else own.mT for own in slopes]
 

@@ -195,7 +195,7 @@ class Recall(Transition):
     def commit(self, c_new: Tensor, state: Tensors) -> Tensors:
         """The new memory comes, the oldest one goes."""
         names = self._rooms(self.tau)
-        memory = _by_cell(c_new).to(state[names[0]].dtype).contiguous()
+        memory = _by_cell(c_new).to(state[names[0]].dtype)  # not copied, whatever its order in memory
         if self.pool > 1:
             memory = self._averaged(memory)
         rooms = [*(state[name] for name in names[1:]), memory]
