@@ -5,8 +5,7 @@ Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -139,11 +138,7 @@ class Direct(OfSequences):
             inputs = {name: parts if len(parts) == 1 else (torch.cat(parts, dim=1),) for name, parts in inputs.items()}
         kernels = self._parts(block, {name: tuple(part.shape[1] for part in parts) for name, parts in inputs.items()})
         for name, source in block.sources.items():
-            first, *others = zip(inputs[name], kernels[name], strict=True)
-            response = same_convolution(*first, block.bias_of(name))
-            for part, own in others:  # less memory: they are never kept side by side
-                response = response + same_convolution(part, own, None)
-            response = block.norms[name](response)
+            response = block.norms[name](_response(inputs[name], kernels[name], block.bias_of(name)))
             for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
                 total[gate] = total[gate] + part if gate in total else part
         return total
@@ -159,6 +154,27 @@ class Direct(OfSequences):
             made = {name: _cut(block.kernels[name], own) for name, own in widths.items()}
             known = self._own[block] = (key, made)
         return known[1]
+
+
+def _response(parts: Sequence[Tensor], kernels: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+    """The sum over a source's tensors, which are never kept side by side: less memory."""
+    if kernels[0][0, 0].numel() == 1 and all(map(_channels_last, parts)) and not torch.compiler.is_compiling():
+        # A product of matrices as they lie: torch's convolutions bring cells or kernels into another order first.
+        cells = [part.movedim(1, -1) for part in parts]
+        matrices = [kernel.flatten(1) for kernel in kernels]
+        total = F.linear(cells[0], matrices[0], bias).flatten(0, -2)
+        for part, matrix in zip(cells[1:], matrices[1:], strict=True):
+            total = torch.addmm(total, part.flatten(0, -2), matrix.t())
+        return total.unflatten(0, cells[0].shape[:-1]).movedim(-1, 1)
+    total = same_convolution(parts[0], kernels[0], bias)
+    for part, kernel in zip(parts[1:], kernels[1:], strict=True):
+        total = total + same_convolution(part, kernel, None)
+    return total
+
+
+def _channels_last(x: Tensor) -> bool:
+    """Whether the channels of a cell lie side by side on a processor, and those of the next one after them."""
+    return x.device.type == "cpu" and not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
 
 
 def _cut(kernel: Tensor, channels: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -181,9 +197,6 @@ def same_convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         bias: ``C_out`` or None.
     """
     sizes = kernel.shape[2:]
-    if len(sizes) == 3 and math.prod(sizes) == 1 and (cells := x.movedim(1, -1)).is_contiguous():
-        # Torch's own would bring the cells into another order first, and leave what it makes in that.
-        return F.linear(cells, kernel.flatten(1), bias).movedim(-1, 1)
     convolve = F.conv2d if len(sizes) == 2 else F.conv3d
     if all(size % 2 for size in sizes):
         return convolve(x, kernel, bias, padding=tuple(size // 2 for size in sizes))

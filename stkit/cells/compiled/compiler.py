@@ -33,6 +33,7 @@ SECONDS = 120
 
 _SIZES = f"""
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <omp.h>
 #define THREAD omp_get_thread_num()
@@ -40,9 +41,10 @@ _SIZES = f"""
 #define M {OUTPUT}
 #define LANES {LANES}
 #define TILES {ROWS_TOGETHER}
-#define GROUP 8
+#define GROUP 16
 #define PANELS (128 / COLUMNS)
 #define PANELS_BACK (64 / COLUMNS)
+#define PANELS_OUTER (256 / COLUMNS)
 #define CHANNELS 128
 #define DEPTH 4
 #define CHAIN 16
@@ -96,6 +98,8 @@ def library(part: str = GATES) -> Library | NoCompiler:
         functions = ctypes.CDLL(str(_compiled(part)))
         functions.columns.restype = ctypes.c_long
         functions.advise.argtypes = [ctypes.c_void_p, ctypes.c_long]
+        if hasattr(functions, "use_unit"):
+            functions.use_unit(int(os.environ.get("STKIT_UNIT", "1")))
         return Library(functions, functions.columns())
     except NoCompiler as reason:
         return reason
@@ -111,7 +115,8 @@ def text(part: str) -> str:
     named = dict(zip(("BACK", "KERNEL", "FORTH"), maps(OUTPUT, int(side)), strict=True))
     tables = "".join(_table(name, matrix) for name, matrix in named.items())
     made = f"#define REAL {real}\n#define R {side}\n#define NAME(x) x##_{part}\n"
-    return _SIZES + tables + made + (SOURCES / "winograd.c").read_text(encoding="utf-8")
+    files = ("amx.c", "winograd.c") if real == "float" else ("winograd.c",)
+    return _SIZES + tables + made + "".join((SOURCES / file).read_text(encoding="utf-8") for file in files)
 
 
 def _table(name: str, matrix: Matrix) -> str:

@@ -205,7 +205,7 @@ class _Respond(torch.autograd.Function):
             return (None,) * len(ctx.needs_input_grad)
         found: list[Tensor | None] = [None] * len(wanted)
         if any(wanted):
-            gradient = group.compiled.untransform([gradients], fields[0].shape, ctx.width)
+            gradient = group.compiled.untransform([gradients], fields[0].shape, ctx.width, operand=True)
             for place, terms in group.terms_back(gradient, ctx.width, wanted):
                 found[place] = group.compiled.retrace(terms, fields[place].shape)
         if link:

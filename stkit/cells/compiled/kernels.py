@@ -21,17 +21,20 @@ from stkit.cells.tiles import OUTPUT, SCRATCH, SIDES
 Shape = Sequence[int]
 MADE_AT_ONCE = 4
 """Signals for which memory is asked together."""
+LARGE_PAGE = 1 << 21
+"""Bytes."""
 TYPES = {torch.float32: "float", torch.float64: "double"}
 
 _Long, _Address, _Int = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
 _ARGUMENTS: dict[str, tuple[Any, list[Any]]] = {
-    "signal": (_Long, [_Long] * 5),
+    "signal": (_Long, [*[_Long] * 5, _Int]),
+    "packed": (_Long, [_Long] * 2),
     "rows_of_slice": (_Long, [_Long] * 3),
     "rows_of_stack": (_Long, [_Long] * 3),
     "scratch": (_Long, []),
-    "transform": (None, [_Address, _Address, *[_Long] * 7, _Int]),
-    "untransform": (None, [_Address, _Address, *[_Long] * 5, _Int, *[_Long] * 2, _Int]),
-    "pack": (None, [_Address, _Address, *[_Long] * 6, _Int]),
+    "transform": (None, [_Address, _Address, *[_Long] * 7, _Int, _Int]),
+    "untransform": (None, [_Address, _Address, *[_Long] * 5, _Int, *[_Long] * 2, _Int, _Int]),
+    "pack": (None, [_Address, _Address, *[_Long] * 6, _Address, _Int]),
     "unpack": (None, [_Address, _Address, *[_Long] * 5, _Int]),
     "respond": (None, [_Address, _Int, _Address, _Address, *[_Long] * 5, _Int, _Address, _Int]),
     "retrace": (None, [_Address, _Int, _Address, *[_Long] * 5, _Address, _Int]),
@@ -87,43 +90,49 @@ class Kernels:
 
     def lend(self, field: Tensor, homes: dict[int, list[Tensor]]) -> Lent:
         """The tiles of a field, transformed, in memory that is used again: ``homes`` has what is free, by size."""
-        size = self._size(field.shape[0], field.shape, field.shape[1])
+        size = self._size(field.shape[0], field.shape, field.shape[1], operand=True)
         home = homes.setdefault(size, [])
         if not home:
             home += torch.split(self.roomy(field, MADE_AT_ONCE * size), size)
-        return Lent(self.transform([field], into=home.pop()), home)
+        return Lent(self.transform([field], into=home.pop(), operand=True), home)
 
-    def transform(self, fields: Sequence[Tensor], into: Tensor | str | None = None) -> Tensor:
+    def transform(
+        self, fields: Sequence[Tensor], into: Tensor | str | None = None, *, operand: bool = False
+    ) -> Tensor:
         """The tiles of fields ``B C *grid`` whose batches follow each other, transformed.
 
         Args:
             fields: one or several.
             into: memory for the result, or name of a :meth:`scratch` for it; None: it is to stay.
+            operand: it is for :meth:`respond`, not for :meth:`weigh`.
         """
         batch, shape = sum(field.shape[0] for field in fields), fields[0].shape
-        made = self._signal(fields[0], batch, shape, shape[1], into)
+        made = self._signal(fields[0], batch, shape, shape[1], into, operand=operand)
         first = 0
         for field in fields:
-            cells = field.movedim(1, -1).contiguous()
+            cells = field.contiguous(memory_format=_channels_last(shape))
             place = (field.shape[0], *_grid(shape), shape[1], batch, first)
-            self._functions["transform"](cells.data_ptr(), made.data_ptr(), *place, torch.get_num_threads())
+            self._functions["transform"](cells.data_ptr(), made.data_ptr(), *place, operand, torch.get_num_threads())
             first += field.shape[0]
         return made
 
-    def untransform(self, steps: Sequence[Sequence[Tensor | None]], shape: Shape, width: int) -> Tensor:
+    def untransform(
+        self, steps: Sequence[Sequence[Tensor | None]], shape: Shape, width: int, *, operand: bool = False
+    ) -> Tensor:
         """The adjoint of the way back: gradients of gates ``B width *grid``, of several steps; None stands for zeros.
 
-        The result is in a :meth:`scratch`.
+        The result is in a :meth:`scratch`; ``operand``: it is for :meth:`retrace`, not for :meth:`weigh`.
         """
         gates = len(steps[0])
         like = next(gate for gates in steps for gate in gates if gate is not None)
         batch = shape[0] * len(steps)
-        made = self._signal(like, batch, shape, gates * -(-width // LANES) * LANES, "gradient")
+        made = self._signal(like, batch, shape, gates * -(-width // LANES) * LANES, "gradient", operand=operand)
         for step, given in enumerate(steps):
-            cells = [None if gate is None else gate.movedim(1, -1).contiguous() for gate in given]
+            layout = _channels_last(shape)
+            cells = [None if gate is None else gate.contiguous(memory_format=layout) for gate in given]
             place = (*_grid(shape), width, gates, batch, step * shape[0])
             self._functions["untransform"](
-                _addresses(cells), made.data_ptr(), shape[0], *place, torch.get_num_threads()
+                _addresses(cells), made.data_ptr(), shape[0], *place, operand, torch.get_num_threads()
             )
         return made
 
@@ -143,15 +152,18 @@ class Kernels:
         sizes = (gates, width, 1, into_channels, forward, inward)
         back = (1, into_channels, gates, width, inward, forward)
         self._functions["pack"](
-            kernel.data_ptr(), made.data_ptr(), *(back if turned else sizes), torch.get_num_threads()
+            kernel.data_ptr(),
+            made.data_ptr(),
+            *(back if turned else sizes),
+            self._memory(kernel).data_ptr(),
+            torch.get_num_threads(),
         )
         return made
 
     def packed(self, shape: Shape, gates: int) -> int:
         """Numbers of a packed kernel, whichever way round."""
         out, into = gates * _filled(shape[0] // gates), _filled(shape[1])
-        a = (self.side + 3) ** 2
-        return a * max(_filled(out, self.columns) * into, _filled(into, self.columns) * out)
+        return max(self._functions["packed"](out, into), self._functions["packed"](into, out))
 
     def respond(
         self, terms: Sequence[Term], shape: Shape, width: int, gates: int, offset: Tensor | None
@@ -166,7 +178,8 @@ class Kernels:
             offset: ``gates*width``, added.
         """
         like = terms[0].signal
-        made = [like.new_empty(shape[0], *shape[2:], width) for _ in range(gates)]
+        size, layout = (shape[0], width, *shape[2:]), _channels_last(shape)
+        made = [torch.empty(size, dtype=self.dtype, memory_format=layout) for _ in range(gates)]
         offset = None if offset is None else offset.contiguous()
         self._functions["respond"](
             _terms(terms),
@@ -180,12 +193,12 @@ class Kernels:
             self._memory(like).data_ptr(),
             torch.get_num_threads(),
         )
-        return [field.movedim(-1, 1) for field in made]
+        return made
 
     def retrace(self, terms: Sequence[Term], shape: Shape) -> Tensor:
         """The gradient of a field, ``shape`` (``B C *grid``), from products of gradients with turned kernels."""
         like = terms[0].signal
-        made = like.new_empty(shape[0], *shape[2:], shape[1])
+        made = torch.empty(tuple(shape), dtype=self.dtype, memory_format=_channels_last(shape))
         self._functions["retrace"](
             _terms(terms),
             len(terms),
@@ -196,7 +209,7 @@ class Kernels:
             self._memory(like).data_ptr(),
             torch.get_num_threads(),
         )
-        return made.movedim(-1, 1)
+        return made
 
     def no_sum(self, kernel: Tensor, gates: int) -> Tensor:
         """Zeros to which :meth:`weigh` adds the gradient of a kernel ``C_out C_in r r``."""
@@ -263,9 +276,14 @@ class Kernels:
 
     def roomy(self, like: Tensor, size: int) -> Tensor:
         """Memory for so many numbers, in large pages where the system has them."""
-        made = like.new_empty(size)
-        self._advise(made.data_ptr(), size * made.element_size())
-        return made
+        each = like.element_size()
+        if size * each < LARGE_PAGE // 2:
+            return like.new_empty(size)
+        filled = -(-size * each // LARGE_PAGE) * LARGE_PAGE // each
+        made = like.new_empty(filled + LARGE_PAGE // each)  # what is not used takes no memory
+        made = made[-made.data_ptr() % LARGE_PAGE // each :][:filled]
+        self._advise(made.data_ptr(), filled * each)
+        return made[:size]
 
     def scratch(self, name: str, like: Tensor, size: int) -> Tensor:
         """Memory for an intermediate result, which stays as it is until this thread asks for that name again."""
@@ -277,9 +295,9 @@ class Kernels:
             known[key] = self.roomy(like, size)
         return known[key][:size]
 
-    def _signal(self, like: Tensor, batch: int, shape: Shape, channels: int, into: Tensor | str | None) -> Tensor:
+    def _signal(self, like: Tensor, batch: int, shape: Shape, channels: int, into: Tensor | str | None, *, operand: bool) -> Tensor:
         _, height, width = _grid(shape)
-        size = self._size(batch, shape, channels)
+        size = self._size(batch, shape, channels, operand=operand)
         rows, stack = (self._functions[name](batch, height, width) for name in ("rows_of_slice", "rows_of_stack"))
         full = rows == batch * -(-height // OUTPUT) * -(-width // OUTPUT) and rows % stack == 0
         if into is None:
@@ -288,8 +306,8 @@ class Kernels:
             into = self.scratch(into, like, size)
         return into if full else into.zero_()  # rows that fill up are multiplied too
 
-    def _size(self, batch: int, shape: Shape, channels: int) -> int:
-        found: int = self._functions["signal"](batch, *_grid(shape), channels)
+    def _size(self, batch: int, shape: Shape, channels: int, *, operand: bool) -> int:
+        found: int = self._functions["signal"](batch, *_grid(shape), channels, operand)
         return found
 
     def _memory(self, like: Tensor) -> Tensor:
@@ -323,6 +341,11 @@ def _function(found: Library, name: str, dtype: torch.dtype, side: int) -> Any:
 def _grid(shape: Shape) -> tuple[int, int, int]:
     """Slices, height and width of a field ``B C *grid``."""
     return shape[2] if len(shape) == 5 else 1, shape[-2], shape[-1]
+
+
+def _channels_last(shape: Shape) -> torch.memory_format:
+    """The layout of fields ``B C *grid``."""
+    return torch.channels_last_3d if len(shape) == 5 else torch.channels_last
 
 
 def _filled(channels: int, whole: int = LANES) -> int:

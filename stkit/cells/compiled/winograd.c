@@ -146,19 +146,72 @@ static inline long NAME(row)(long image, long batch, long tiles)
 }
 /* Numbers from one place of a stack to the next. */
 static inline long NAME(place)(long blocks, long stack) { return (blocks * stack + 1) * LANES; }
+
+#ifdef UNIT
+/* For the matrix unit: digits of each STEPS channels, those of the same weight together; what rows are worth; and the gap.
+ * Of a kernel: digits of each STEPS channels that come in; what columns are worth. */
+#define DIGITS(blocks) (((blocks) + 3) / 4 * PARTS) /* lines of 16 numbers to a row */
+#define GROUPS(blocks) (((blocks) + 7) / 8)
+static inline long NAME(place_of_digits)(long blocks, long stack)
+{
+    return DIGITS(blocks) * stack * 16 + GROUPS(blocks) * stack + LANES;
+}
+static inline long NAME(kernel_of_digits)(long blocks)
+{
+    return DIGITS(blocks) * 2 * TILE / 4 + GROUPS(blocks) * COLUMNS;
+}
+#else
+#define unit 0
+#endif
 /* Rows of a slice of a signal, and of a stack. */
 long NAME(rows_of_slice)(long batch, long height, long width) { return NAME(slots)(batch, NAME(tiles)(height, width)); }
 long NAME(rows_of_stack)(long batch, long height, long width) { return NAME(stack)(batch, NAME(tiles)(height, width)); }
-/* How many numbers a signal has. */
-long NAME(signal)(long batch, long planes, long height, long width, long channels)
+/* How many numbers a signal has: one that will be a left operand, or not. */
+long NAME(signal)(long batch, long planes, long height, long width, long channels, int operand)
 {
-    long tiles = NAME(tiles)(height, width), stack = NAME(stack)(batch, tiles);
-    return planes * NAME(slots)(batch, tiles) / stack * A * A * NAME(place)(NAME(blocks)(channels), stack);
+    long tiles = NAME(tiles)(height, width), stack = NAME(stack)(batch, tiles), blocks = NAME(blocks)(channels);
+    long place = NAME(place)(blocks, stack);
+#ifdef UNIT
+    if (unit && operand) place = NAME(place_of_digits)(blocks, stack);
+#endif
+    return planes * NAME(slots)(batch, tiles) / stack * A * A * place;
 }
+/* How many numbers a packed kernel has, of so many channels filled up. */
+long NAME(packed)(long out, long in)
+{
+    long panels = (out + COLUMNS - 1) / COLUMNS;
+#ifdef UNIT
+    if (unit) return panels * A * A * NAME(kernel_of_digits)(NAME(blocks)(in));
+#endif
+    return panels * A * A * in * COLUMNS;
+}
+
+#ifdef UNIT
+/* Up to 8 blocks of channels of a tile at all places, in digits. */
+static void NAME(put_digits)(const VECTOR (*values)[8], long some, REAL *place, long next, long lines, long stack, long row,
+                             long group)
+{
+    for (int one = 0; one < A * A; one++, place += next) {
+        __m512 x[8], factor, worth;
+        __m512i largest = _mm512_setzero_si512();
+        for (long block = 0; block < 8; block++) {
+            x[block] = block < some ? (__m512)values[one][block] : _mm512_setzero_ps();
+            largest = larger(largest, x[block]);
+        }
+        scales(_mm512_set1_epi32(_mm512_reduce_max_epi32(largest)), &factor, &worth);
+        for (long step = 0; step < (some + 3) / 4; step++) {
+            char *to = (char *)(place + ((group * 2 + step) * PARTS * stack + row) * 16);
+            digits(x + 4 * step, factor, to, stack * 64);
+            for (int part = 0; part < PARTS; part++) __builtin_prefetch(to + part * stack * 64 + 128, 1, 3); /* for the tile after the next */
+        }
+        place[lines * stack * 16 + group * stack + row] = worth[0];
+    }
+}
+#endif
 
 /* Fields to signals: tiles with zeros around the field, mapped forth. Of `every` fields of a slice these are from `first` on. */
 void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, long height, long width, long channels,
-                     long every, long first, int threads)
+                     long every, long first, int operand, int threads)
 {
     long down = (height + M - 1) / M, across = (width + M - 1) / M, tiles = down * across;
     long blocks = NAME(blocks)(channels), stack = NAME(stack)(every, tiles), step = NAME(place)(blocks, stack);
@@ -168,7 +221,10 @@ void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, l
             const REAL *cells = field + image * height * width * channels; /* image: B P */
             long place = image % planes * NAME(slots)(every, tiles) + NAME(row)(first + image / planes, every, tiles) +
                          row * across;
-            for (long column = 0; column < across; column++)
+            for (long column = 0; column < across; column++) {
+#ifdef UNIT
+                VECTOR many[A * A][8];
+#endif
                 for (long block = 0; block < blocks; block++) {
                     long left = channels - block * LANES;
                     VECTOR tile[A * A], half[A * A];
@@ -182,19 +238,37 @@ void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, l
                     for (int v = 0; v < A; v++) NAME(forth)(tile + v, A, half + v, A);
                     long slot = place + column;
                     REAL *out = signal + slot / stack * A * A * step + (block * stack + slot % stack) * LANES;
+                    long to = step;
+#ifdef UNIT
+                    if (unit && operand) {
+                        out = (REAL *)&many[0][block % 8];
+                        to = 8 * LANES;
+                    }
+#endif
                     for (int u = 0; u < A; u++) {
                         VECTOR line[A];
                         NAME(forth)(half + u * A, 1, line, 1);
                         UNROLLED
-                        for (int v = 0; v < A; v++) *(VECTOR *)(out + (u * A + v) * step) = line[v];
+                        for (int v = 0; v < A; v++) {
+                            *(VECTOR *)(out + (u * A + v) * to) = line[v];
+                            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* for the tile after the next */
+                        }
                     }
+#ifdef UNIT
+                    if (unit && operand && (block % 8 == 7 || block + 1 == blocks)) {
+                        long next = NAME(place_of_digits)(blocks, stack);
+                        NAME(put_digits)(many, block % 8 + 1, signal + slot / stack * A * A * next, next, DIGITS(blocks),
+                                         stack, slot % stack, block / 8);
+                    }
+#endif
                 }
+            }
         }
 }
 
 /* Gradients of gates of so many channels to signals: the adjoint of the way back. A gate may be missing. */
 void NAME(untransform)(REAL *const *gates, REAL *signal, long batch, long planes, long height, long width,
-                       long channels, int count_of_gates, long every, long first, int threads)
+                       long channels, int count_of_gates, long every, long first, int operand, int threads)
 {
     long down = (height + M - 1) / M, across = (width + M - 1) / M, tiles = down * across;
     long each = NAME(blocks)(channels), blocks = each * count_of_gates;
@@ -204,7 +278,10 @@ void NAME(untransform)(REAL *const *gates, REAL *signal, long batch, long planes
         for (long row = 0; row < down; row++) {
             long place = image % planes * NAME(slots)(every, tiles) + NAME(row)(first + image / planes, every, tiles) +
                          row * across;
-            for (long column = 0; column < across; column++)
+            for (long column = 0; column < across; column++) {
+#ifdef UNIT
+                VECTOR many[A * A][8];
+#endif
                 for (long block = 0; block < blocks; block++) {
                     const REAL *gate = gates[block / each];
                     long left = channels - block % each * LANES;
@@ -220,52 +297,122 @@ void NAME(untransform)(REAL *const *gates, REAL *signal, long batch, long planes
                     for (int j = 0; j < M; j++) NAME(back_adjoint)(tile + j, M, half + j, M);
                     long slot = place + column;
                     REAL *out = signal + slot / stack * A * A * step + (block * stack + slot % stack) * LANES;
+                    long to = step;
+#ifdef UNIT
+                    if (unit && operand) {
+                        out = (REAL *)&many[0][block % 8];
+                        to = 8 * LANES;
+                    }
+#endif
                     for (int u = 0; u < A; u++) {
                         VECTOR line[A];
                         NAME(back_adjoint)(half + u * M, 1, line, 1);
                         UNROLLED
-                        for (int v = 0; v < A; v++) *(VECTOR *)(out + (u * A + v) * step) = line[v];
+                        for (int v = 0; v < A; v++) {
+                            *(VECTOR *)(out + (u * A + v) * to) = line[v];
+                            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* for the tile after the next */
+                        }
                     }
+#ifdef UNIT
+                    if (unit && operand && (block % 8 == 7 || block + 1 == blocks)) {
+                        long next = NAME(place_of_digits)(blocks, stack);
+                        NAME(put_digits)(many, block % 8 + 1, signal + slot / stack * A * A * next, next, DIGITS(blocks),
+                                         stack, slot % stack, block / 8);
+                    }
+#endif
                 }
+            }
         }
 }
 
 /* Where a channel of `each`, every one filled up to whole LANES, stands without these; -1: it fills up. */
+long NAME(scratch)(void);
 static inline long NAME(channel)(long filled, long each)
 {
     long whole = NAME(blocks)(each) * LANES;
     return filled % whole < each ? filled / whole * each + filled % whole : -1;
 }
 
+/* LANES columns of a kernel's row, transformed in double precision: A*A vectors, `next` numbers apart. */
+static inline void NAME(transform_row)(const REAL *kernel, long first, long columns, long each_out, long read, long out_step,
+                                       long in_step, REAL *to, long next)
+{
+    WIDE cells[R * R], half[A * R], line[A];
+    for (int cell = 0; cell < R * R; cell++) cells[cell] = (WIDE){0};
+    for (int lane = 0; lane < LANES; lane++) {
+        long column = NAME(channel)(first + lane, each_out);
+        if (column < 0 || column >= columns || read < 0) continue;
+        const REAL *from = kernel + column * out_step + read * in_step;
+        for (int cell = 0; cell < R * R; cell++) ((double *)(cells + cell))[lane] = from[cell];
+    }
+    for (int j = 0; j < R; j++) NAME(kernel)(cells + j, R, half + j, R);
+    for (int u = 0; u < A; u++) {
+        NAME(kernel)(half + u * R, 1, line, 1);
+        for (int v = 0; v < A; v++)
+            *(VECTOR *)(to + (u * A + v) * next) = __builtin_convertvector(line[v], VECTOR);
+    }
+}
+
+#ifdef UNIT
+static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, long out, long each_out, long rows, long each_in,
+                              long out_step, long in_step, REAL *scratch, int threads)
+{
+    long blocks = rows / LANES, size = NAME(kernel_of_digits)(blocks);
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
+    for (long panel = 0; panel < panels; panel++)
+        for (long group = 0; group < GROUPS(blocks); group++)
+            for (int half = 0; half < 2; half++) {
+                REAL *found = scratch + THREAD * NAME(scratch)();
+                long first = group * GROUPED, some = rows - first < GROUPED ? rows - first : GROUPED;
+                for (long row = 0; row < some; row++)
+                    NAME(transform_row)(kernel, panel * COLUMNS + half * LANES, out * each_out, each_out,
+                                        NAME(channel)(first + row, each_in), out_step, in_step, found + row * LANES,
+                                        GROUPED * LANES);
+                for (long place = 0; place < A * A; place++) {
+                    const VECTOR *values = (const VECTOR *)(found + place * GROUPED * LANES);
+                    REAL *own = packed + (panel * A * A + place) * size;
+                    __m512 factor, worth;
+                    __m512i largest = _mm512_setzero_si512();
+                    for (long row = 0; row < some; row++) largest = larger(largest, (__m512)values[row]);
+                    scales(largest, &factor, &worth);
+                    for (long step = 0; step * STEPS < some; step++) {
+                        char *to = (char *)own + (((group * 2 + step) * 2 + half) * PARTS) * TILE;
+                        for (long row = 0; row < 16; row++) {
+                            __m512 x[4];
+                            for (int i = 0; i < 4; i++) {
+                                long one = step * STEPS + i * 16 + row;
+                                x[i] = one < some ? (__m512)values[one] : _mm512_setzero_ps();
+                            }
+                            digits(x, factor, to + row * 64, TILE);
+                        }
+                    }
+                    _mm512_storeu_ps(own + DIGITS(blocks) * 2 * TILE / 4 + group * COLUMNS + half * 16, worth);
+                }
+            }
+}
+#endif
+
 /* A kernel, transformed in double precision: `out` groups of `each_out` channels, and the same of those that come in.
  * Turned round, with the steps exchanged, it is the transpose. */
 void NAME(pack)(const REAL *kernel, REAL *packed, long out, long each_out, long in, long each_in, long out_step,
-                long in_step, int threads)
+                long in_step, REAL *scratch, int threads)
 {
     long rows = in * NAME(blocks)(each_in) * LANES;
     long panels = (out * NAME(blocks)(each_out) * LANES + COLUMNS - 1) / COLUMNS;
+#ifdef UNIT
+    if (unit) {
+        NAME(pack_digits)(kernel, packed, panels, out, each_out, rows, each_in, out_step, in_step, scratch, threads);
+        return;
+    }
+#endif
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
     for (long panel = 0; panel < panels; panel++)
         for (long row = 0; row < rows; row++) {
-            WIDE cells[R * R], half[A * R], line[A];
-            REAL *to = packed + (panel * A * A * rows + row) * COLUMNS;
             long read = NAME(channel)(row, each_in);
-            for (int part = 0; part < COLUMNS / LANES; part++) {
-                for (int cell = 0; cell < R * R; cell++) cells[cell] = (WIDE){0};
-                for (int lane = 0; lane < LANES; lane++) {
-                    long column = NAME(channel)(panel * COLUMNS + part * LANES + lane, each_out);
-                    if (column < 0 || column >= out * each_out || read < 0) continue;
-                    const REAL *from = kernel + column * out_step + read * in_step;
-                    for (int cell = 0; cell < R * R; cell++) ((double *)(cells + cell))[lane] = from[cell];
-                }
-                for (int j = 0; j < R; j++) NAME(kernel)(cells + j, R, half + j, R);
-                for (int u = 0; u < A; u++) {
-                    NAME(kernel)(half + u * R, 1, line, 1);
-                    for (int v = 0; v < A; v++)
-                        *(VECTOR *)(to + (u * A + v) * rows * COLUMNS + part * LANES) =
-                            __builtin_convertvector(line[v], VECTOR);
-                }
-            }
+            REAL *to = packed + (panel * A * A * rows + row) * COLUMNS;
+            for (int part = 0; part < COLUMNS; part += LANES)
+                NAME(transform_row)(kernel, panel * COLUMNS + part, out * each_out, each_out, read, out_step, in_step,
+                                    to + part, rows * COLUMNS);
         }
 }
 
@@ -332,11 +479,113 @@ static inline __attribute__((always_inline)) void NAME(multiply)(const REAL *lef
         }
 }
 
+#ifdef UNIT
+/* The same by the matrix unit. */
+static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long plane, long planes, long slots, long slot,
+                                   long stack, long panel, long panels, long from, long places, REAL *sum)
+{
+    long stride = panels * COLUMNS, step = GROUP * stride + LANES;
+    start_unit();
+    for (long place = 0; place < places; place++)
+        for (long p = 0; p < panels; p++) {
+            int anew = 1;
+            for (const Term *term = terms; term < terms + count_of_terms; term++) {
+                long read = plane + term->shift, blocks = term->blocks;
+                if (read < 0 || read >= planes) continue;
+                const REAL *signal = (const REAL *)term->signal + ((read * slots + slot) / stack * A * A + from + place) *
+                                                                      NAME(place_of_digits)(blocks, stack);
+                const REAL *kernel = (const REAL *)term->kernel +
+                                     ((panel + p) * A * A + from + place) * NAME(kernel_of_digits)(blocks);
+                const REAL *rows = signal + DIGITS(blocks) * stack * 16;
+                const REAL *columns = kernel + DIGITS(blocks) * 2 * TILE / 4;
+                for (long group = 0; group < GROUPS(blocks); group++) {
+                    long left = (blocks + 3) / 4 - 2 * group;
+                    Left own = {(const char *)signal + group * 2 * PARTS * stack * 64, PARTS * stack * 64, stack * 64, TILE,
+                                rows + group * stack};
+                    Right other = {(const char *)kernel + group * 2 * 2 * PARTS * TILE, columns + group * COLUMNS};
+                    const char *soon = other.digits + 2 * 2 * PARTS * TILE;
+                    multiply_tiles(own, other, stack / 16, left < 2 ? left : 2,
+                                   sum + place * step + p * COLUMNS, places * step, stride, anew, soon);
+                    anew = 0;
+                }
+            }
+            if (anew)
+                for (long row = 0; row < stack; row++)
+                    memset(sum + (row / 16 * places + place) * step + row % 16 * stride + p * COLUMNS, 0,
+                           COLUMNS * sizeof(REAL));
+        }
+    _tile_release();
+}
+
+/* LANES channels of the tiles of some stacks, `next` numbers apart, in digits: what the channels are worth. */
+static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long stacks, long stack, char *to, long apart)
+{
+    __m512 factor, worth;
+    __m512i largest = _mm512_setzero_si512();
+    for (long one = 0; one < stacks; one++)
+        for (long tile = 0; tile < stack; tile++)
+            largest = larger(largest, _mm512_loadu_ps(from + one * next + tile * LANES));
+    scales(largest, &factor, &worth);
+    for (long one = 0; one < stacks; one++)
+        for (long row = 0; row < 16; row++) {
+            __m512 x[4];
+            for (int i = 0; i < 4; i++)
+                x[i] = i * 16 < stack ? _mm512_loadu_ps(from + one * next + (i * 16 + row) * LANES) : _mm512_setzero_ps();
+            digits(x, factor, to + one * apart + row * 64, TILE);
+        }
+    return worth;
+}
+
+/* The products of a line of places in `weigh`: `some` blocks of channels with `panels` panels of the gradient, which has
+ * `columns` times LANES columns from there on. */
+static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REAL *gradient, long gradient_step, long some,
+                                 long panels, long columns, long stacks, long stack, REAL *to, long stride)
+{
+    char left[2][CHANNELS / 16][PARTS][TILE] __attribute__((aligned(64)));
+    char right[2][2][PARTS][TILE] __attribute__((aligned(64)));
+    float rows[CHANNELS], of_columns[COLUMNS];
+    start_unit();
+    for (long v = 0; v < A; v++, signal += signal_step, gradient += gradient_step)
+        for (long first = 0; first < stacks; first += 2) {
+            long steps = stacks - first < 2 ? stacks - first : 2;
+            for (long block = 0; block < some; block++) {
+                __m512 worth = NAME(digits_of_tiles)(signal + first * A * A * signal_step + block * stack * LANES,
+                                                     A * A * signal_step, steps, stack, left[0][block][0], sizeof left[0]);
+                _mm512_storeu_ps(rows + block * 16, worth);
+                for (long step = 0; step < steps; step++)
+                    for (int part = 0; part < PARTS; part++) turn(left[step][block][part]);
+            }
+            for (long p = 0; p < panels; p++) {
+                for (long half = 0; half < 2; half++) {
+                    long column = p * 2 + half;
+                    __m512 worth = _mm512_setzero_ps();
+                    if (column < columns)
+                        worth = NAME(digits_of_tiles)(gradient + first * A * A * gradient_step + column * stack * LANES,
+                                                      A * A * gradient_step, steps, stack, right[0][half][0], sizeof right[0]);
+                    _mm512_storeu_ps(of_columns + half * 16, worth);
+                }
+                __asm__ volatile("" ::: "memory");
+                Left own = {left[0][0][0], sizeof left[0], TILE, PARTS * TILE, rows};
+                Right other = {right[0][0][0], of_columns};
+                multiply_tiles(own, other, some, steps, to + p * CHANNELS * stride + v * COLUMNS, LANES * stride, stride,
+                               first == 0, (const char *)right);
+            }
+        }
+    _tile_release();
+}
+#endif
+
 /* The sum of all terms at `places` places from `from` on, for the stack with row `slot` in it:
  * stack/GROUP places (GROUP panels*COLUMNS + LANES). */
 static void NAME(products)(const Term *terms, int count_of_terms, long plane, long planes, long slots, long slot,
                            long stack, long panel, long panels, long from, long places, REAL *sum)
 {
+#ifdef UNIT
+    if (unit) {
+        NAME(products_by_unit)(terms, count_of_terms, plane, planes, slots, slot, stack, panel, panels, from, places, sum);
+        return;
+    }
+#endif
     long stride = panels * COLUMNS, step = GROUP * stride + LANES;
     long lines = (LANES * COLUMNS * sizeof(REAL) / 64 * ROWS + stack - 1) / stack;
     for (long place = from; place < from + places; place++) {
@@ -372,7 +621,10 @@ static void NAME(products)(const Term *terms, int count_of_terms, long plane, lo
 static inline long NAME(together)(long all, long others, long most, int threads)
 {
     for (long some = most < all ? most : all; some > 1; some--)
-        if ((all + some - 1) / some * others % threads == 0) return some;
+        if ((all + some - 1) / some * others % threads == 0) {
+            long shares = (all + some - 1) / some;
+            return (all + shares - 1) / shares;
+        }
     return 1;
 }
 
@@ -389,8 +641,10 @@ long NAME(scratch)(void)
 {
     long ahead = TILES / GROUP * A * (M + 1) * (GROUP * PANELS * COLUMNS + LANES);
     long back = TILES / GROUP * A * A * (GROUP * PANELS_BACK * COLUMNS + LANES);
-    long outers = PANELS_BACK * CHANNELS * (A * COLUMNS + LANES);
-    return ahead > back ? ahead > outers ? ahead : outers : back > outers ? back : outers;
+    long outers = PANELS_OUTER * CHANNELS * (A * COLUMNS + LANES), kernels = A * A * 128 * LANES;
+    long most = ahead > back ? ahead : back;
+    if (outers > most) most = outers;
+    return kernels > most ? kernels : most;
 }
 
 /* Signals to gates: products, summed over the sources, and the way back. An offset is added where there is one. */
@@ -554,7 +808,7 @@ void NAME(weigh)(const REAL *signal, const REAL *gradient, REAL *sum, long in, l
                  long rows, long stack, REAL *scratch, int threads)
 {
     long blocks = NAME(blocks)(in), all = (of_out * LANES + COLUMNS - 1) / COLUMNS;
-    long parts = (blocks + CHANNELS / LANES - 1) / (CHANNELS / LANES), wide = NAME(together)(all, parts, PANELS_BACK, threads);
+    long parts = (blocks + CHANNELS / LANES - 1) / (CHANNELS / LANES), wide = NAME(together)(all, parts, PANELS_OUTER, threads);
     long shares = (all + wide - 1) / wide, stride = A * COLUMNS + LANES;
     long signal_step = NAME(place)(blocks, stack), gradient_step = NAME(place)(of_out, stack);
 #pragma omp parallel for collapse(2) schedule(dynamic, 1) num_threads(threads)
@@ -564,6 +818,15 @@ void NAME(weigh)(const REAL *signal, const REAL *gradient, REAL *sum, long in, l
             long first = part * (CHANNELS / LANES), panel = share * wide, panels = panel + wide <= all ? wide : all - panel;
             long some = blocks - first < CHANNELS / LANES ? blocks - first : CHANNELS / LANES;
             for (int u = 0; u < A; u++) { /* a line of places at a time, mapped back while it is at hand */
+#ifdef UNIT
+                if (unit)
+                    NAME(outers_by_unit)(signal + (read / stack * A * A + u * A) * signal_step + first * stack * LANES, signal_step,
+                                         gradient + (written / stack * A * A + u * A) * gradient_step +
+                                             panel * (COLUMNS / LANES) * stack * LANES,
+                                         gradient_step, some, panels, of_out - panel * (COLUMNS / LANES), rows / stack, stack,
+                                         found, stride);
+                else
+#endif
                 for (int v = 0; v < A; v++)
                     for (long p = 0; p < panels; p++) {
                         long apart = (panel + p + 1) * (COLUMNS / LANES) <= of_out ? stack * LANES : 0;
