@@ -96,7 +96,10 @@ def engine_record(
         said["directly"] = dict(reasons)
     if said["winograd"]:
         found = library()
-        said["compiled"] = f"no: {found}" if isinstance(found, NoCompiler) else "yes"
+        if isinstance(found, NoCompiler):
+            said["compiled"] = f"no: {found}"
+        else:
+            said["compiled"] = "yes, with the matrix unit" if found.matrix_unit else "yes"
         said["rounding"] = ROUNDING
     return said
 
@@ -112,7 +115,7 @@ def engine_line(record: Mapping[str, Any]) -> str | None:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
         by = f"{record[other]} gate blocks by {other}, {record['direct']}" if record[other] else "all gate blocks"
         parts.append(f"{by} directly: {why}")
-    if record.get("compiled", "yes") != "yes":
+    if record.get("compiled", "yes").startswith("no"):
         parts.append(f"winograd by torch's operators, which is slower, not compiled: {record['compiled'][4:]}")
     return f"engine {record['asked']}: {'; '.join(parts)}" if parts else None
 

@@ -10,26 +10,15 @@
  * steps and 16 columns. Steps k, 16+k, 32+k and 48+k lie side by side, so that a row of a tile is made of four vectors.
  */
 
-#if defined(__AMX_INT8__) && defined(__AVX512BW__) && defined(__linux__)
+#ifdef MATRIX_UNIT
 #define UNIT
+#define unit unit_is_used
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define TILE 1024
 #define STEPS 64
 #define GROUPED 128
 #define PARTS 4
-
-static int unit;
-
-/* Whether the unit is used from now on, if that is wanted: the system must allow it, once for a process. */
-int use_unit(int wanted)
-{
-    const long ask = 0x1023, registers = 18; /* ARCH_REQ_XCOMP_PERM, XTILEDATA */
-    unit = wanted && syscall(SYS_arch_prctl, ask, registers) == 0;
-    return unit;
-}
 
 static void start_unit(void)
 {

@@ -28,46 +28,11 @@ LANES = 16
 ROWS_TOGETHER = 64
 """Rows of a stack of tiles."""
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-Wno-psabi")
+FILES = ("amx.c", "layout.c", "maps.c", "digits.c", "transforms.c", "products.c", "winograd.c")
+"""Of Winograd's arithmetic; the first one for float32 only."""
 SECONDS = 120
 """What compiling may take."""
 
-_SIZES = f"""
-#include <stddef.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <omp.h>
-#define THREAD omp_get_thread_num()
-#define UNROLLED _Pragma("GCC unroll 16")
-#define M {OUTPUT}
-#define LANES {LANES}
-#define TILES {ROWS_TOGETHER}
-#define GROUP 16
-#define PANELS (128 / COLUMNS)
-#define PANELS_BACK (64 / COLUMNS)
-#define PANELS_OUTER (256 / COLUMNS)
-#define CHANNELS 128
-#define DEPTH 4
-#define CHAIN 16
-#ifdef __AVX512F__
-#define COLUMNS 32
-#define ROWS 8
-#define EVEN 8
-#else
-#define COLUMNS 16
-#define ROWS 4
-#define EVEN 4
-#endif
-long columns(void) {{ return COLUMNS; }}
-
-/* Ask for large pages for memory that has not been used yet: fewer addresses to look up. */
-void advise(void *from, long bytes)
-{{
-#ifdef MADV_HUGEPAGE
-    size_t page = 1 << 21, first = ((size_t)from + page - 1) / page * page, last = ((size_t)from + bytes) / page * page;
-    if (last > first) madvise((void *)first, last - first, MADV_HUGEPAGE);
-#endif
-}}
-"""
 
 
 class Library(NamedTuple):
@@ -76,6 +41,8 @@ class Library(NamedTuple):
     functions: ctypes.CDLL
     columns: int
     """Channels of a panel of a kernel."""
+    matrix_unit: bool
+    """Whether products of float32 are those of the processor's matrix unit."""
 
 
 class NoCompiler(Exception):
@@ -98,9 +65,7 @@ def library(part: str = GATES) -> Library | NoCompiler:
         functions = ctypes.CDLL(str(_compiled(part)))
         functions.columns.restype = ctypes.c_long
         functions.advise.argtypes = [ctypes.c_void_p, ctypes.c_long]
-        if hasattr(functions, "use_unit"):
-            functions.use_unit(int(os.environ.get("STKIT_UNIT", "1")))
-        return Library(functions, functions.columns())
+        return Library(functions, functions.columns(), bool(functions.use_unit(_asked() != "vectors")))
     except NoCompiler as reason:
         return reason
     except OSError as reason:
@@ -109,14 +74,19 @@ def library(part: str = GATES) -> Library | NoCompiler:
 
 def text(part: str) -> str:
     """What is compiled: the arithmetic of gates, or Winograd's with its maps."""
+    sizes = f"#define M {OUTPUT}\n#define LANES {LANES}\n#define TILES {ROWS_TOGETHER}\n" + _file("common.c")
     if part == GATES:
-        return _SIZES + (SOURCES / "gates.c").read_text(encoding="utf-8")
+        return sizes + _file("gates.c")
     real, _, side = part.partition("_")
     named = dict(zip(("BACK", "KERNEL", "FORTH"), maps(OUTPUT, int(side)), strict=True))
     tables = "".join(_table(name, matrix) for name, matrix in named.items())
     made = f"#define REAL {real}\n#define R {side}\n#define NAME(x) x##_{part}\n"
-    files = ("amx.c", "winograd.c") if real == "float" else ("winograd.c",)
-    return _SIZES + tables + made + "".join((SOURCES / file).read_text(encoding="utf-8") for file in files)
+    files = FILES if real == "float" else FILES[1:]
+    return sizes + tables + made + "".join(map(_file, files))
+
+
+def _file(name: str) -> str:
+    return (SOURCES / name).read_text(encoding="utf-8")
 
 
 def _table(name: str, matrix: Matrix) -> str:
@@ -130,7 +100,7 @@ def _compiled(part: str) -> Path:
     Raises:
         NoCompiler: there is none, or it cannot compile this.
     """
-    if os.environ.get("STKIT_COMPILE", "on").lower() in ("off", "0", "no"):
+    if _asked() in ("off", "0", "no"):
         raise NoCompiler("STKIT_COMPILE says so")
     if os.name != "posix":
         raise NoCompiler(f"on {platform.system()} nothing is compiled")
@@ -159,6 +129,11 @@ def _compiled(part: str) -> Path:
             continue
         return path
     raise NoCompiler(f"there is no folder to keep what is compiled in: {problem}")
+
+
+def _asked() -> str:
+    """What ``STKIT_COMPILE`` says: ``on``, ``off``, or ``vectors``, for all but the matrix unit."""
+    return os.environ.get("STKIT_COMPILE", "on").lower()
 
 
 def _said_by(*command: str) -> str:

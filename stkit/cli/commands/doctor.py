@@ -81,7 +81,8 @@ def _devices() -> list[Finding]:
     if isinstance(compiled, NoCompiler):
         found.append(Finding("compiled", "note", f"nothing, training on the processor is slower: {compiled}"))
     else:
-        found.append(Finding("compiled", "ok", "arithmetic of cells, for this processor"))
+        unit = " and its matrix unit" if compiled.matrix_unit else ""
+        found.append(Finding("compiled", "ok", f"arithmetic of cells, for this processor{unit}"))
     count = torch.cuda.device_count()
     for place in range(count):
         device = torch.cuda.get_device_properties(place)
