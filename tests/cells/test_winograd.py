@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -24,17 +25,21 @@ from stkit.stacks import Stack
 from stkit.testing.strategies import grids, seeds, tensor
 
 from ..oracles.convolution import convolve
+from .matrix_unit import without_matrix_unit
 
 F64 = torch.float64
 
 
-@pytest.fixture(params=["compiled", "torch"], scope="module", autouse=True)
+@pytest.fixture(params=["compiled", "vectors", "torch"], scope="module", autouse=True)
 def way(request: pytest.FixtureRequest) -> Iterator[str]:
-    """With compiled functions, where this machine has a compiler, and with torch's operators."""
-    if request.param == "compiled":
+    """With compiled functions, where this machine has a compiler; without its matrix unit; with torch's operators."""
+    if request.param != "torch":
         if isinstance(found := library(), NoCompiler):
             pytest.skip(str(found))
-        yield "compiled"
+        if request.param == "vectors" and not found.matrix_unit:
+            pytest.skip("this machine has no matrix unit")
+        with nullcontext() if request.param == "compiled" else without_matrix_unit():
+            yield "compiled"
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "library_for", lambda *_: NoCompiler("for this test"))

@@ -34,7 +34,6 @@ SECONDS = 120
 """What compiling may take."""
 
 
-
 class Library(NamedTuple):
     """What has been compiled."""
 

@@ -96,9 +96,7 @@ class Kernels:
             home += torch.split(self.roomy(field, MADE_AT_ONCE * size), size)
         return Lent(self.transform([field], into=home.pop(), operand=True), home)
 
-    def transform(
-        self, fields: Sequence[Tensor], into: Tensor | str | None = None, *, operand: bool = False
-    ) -> Tensor:
+    def transform(self, fields: Sequence[Tensor], into: Tensor | str | None = None, *, operand: bool = False) -> Tensor:
         """The tiles of fields ``B C *grid`` whose batches follow each other, transformed.
 
         Args:
@@ -295,7 +293,9 @@ class Kernels:
             known[key] = self.roomy(like, size)
         return known[key][:size]
 
-    def _signal(self, like: Tensor, batch: int, shape: Shape, channels: int, into: Tensor | str | None, *, operand: bool) -> Tensor:
+    def _signal(
+        self, like: Tensor, batch: int, shape: Shape, channels: int, into: Tensor | str | None, *, operand: bool
+    ) -> Tensor:
         _, height, width = _grid(shape)
         size = self._size(batch, shape, channels, operand=operand)
         rows, stack = (self._functions[name](batch, height, width) for name in ("rows_of_slice", "rows_of_stack"))
