@@ -138,7 +138,7 @@ class Direct(OfSequences):
             inputs = {name: parts if len(parts) == 1 else (torch.cat(parts, dim=1),) for name, parts in inputs.items()}
         kernels = self._parts(block, {name: tuple(part.shape[1] for part in parts) for name, parts in inputs.items()})
         for name, source in block.sources.items():
-            response = block.norms[name](_response(inputs[name], kernels[name], block.bias_of(name)))
+            response = block.norms[name](summed_convolution(inputs[name], kernels[name], block.bias_of(name)))
             for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
                 total[gate] = total[gate] + part if gate in total else part
         return total
@@ -156,16 +156,16 @@ class Direct(OfSequences):
         return known[1]
 
 
-def _response(parts: Sequence[Tensor], kernels: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+def summed_convolution(parts: Sequence[Tensor], kernels: Sequence[Tensor], bias: Tensor | None) -> Tensor:
     """The sum over a source's tensors, which are never kept side by side: less memory."""
     if kernels[0][0, 0].numel() == 1 and all(map(_channels_last, parts)) and not torch.compiler.is_compiling():
         # A product of matrices as they lie: torch's convolutions bring cells or kernels into another order first.
         cells = [part.movedim(1, -1) for part in parts]
         matrices = [kernel.flatten(1) for kernel in kernels]
-        total = F.linear(cells[0], matrices[0], bias).flatten(0, -2)
+        total: Tensor = F.linear(cells[0], matrices[0], bias).flatten(0, -2)
         for part, matrix in zip(cells[1:], matrices[1:], strict=True):
             total = torch.addmm(total, part.flatten(0, -2), matrix.t())
-        return total.unflatten(0, cells[0].shape[:-1]).movedim(-1, 1)
+        return total.view(*cells[0].shape[:-1], -1).movedim(-1, 1)
     total = same_convolution(parts[0], kernels[0], bias)
     for part, kernel in zip(parts[1:], kernels[1:], strict=True):
         total = total + same_convolution(part, kernel, None)

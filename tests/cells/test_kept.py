@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stkit.cells import DIRECT, GateBlock, Source, Winograd, elapsed, sequence
 from stkit.cells.compiled.compiler import NoCompiler, library
-from stkit.cells.engine import same_convolution
+from stkit.cells.engine import summed_convolution
 from stkit.cells.gates import pieces
 from stkit.cells.transformed import Group
 from stkit.testing.strategies import tensor
@@ -101,7 +101,7 @@ def test_a_kernel_of_one_cell_leaves_the_order_in_memory_as_it_is() -> None:
     last = tensor(0, 2, 3, 2, 4, 5, dtype=F64).contiguous(memory_format=torch.channels_last_3d)
     kernel, bias = tensor(1, 6, 3, 1, 1, 1, dtype=F64), tensor(2, 6, dtype=F64)
     for field, order in ((last, torch.channels_last_3d), (last.contiguous(), torch.contiguous_format)):
-        found = same_convolution(field, kernel, bias)
+        found = summed_convolution([field], [kernel], bias)
         torch.testing.assert_close(found, F.conv3d(field, kernel, bias))
         assert found.is_contiguous(memory_format=order)
 

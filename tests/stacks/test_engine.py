@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,7 +128,7 @@ SEVEN = {"width": 32, "cell": {"name": "st_lstm", "kernel": 7}}
 def test_what_is_convolved_directly_is_one_line_with_its_reasons(
     name: str, layers: list[Any], said: dict[str, Any], line: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacks_engine, "library", lambda: None)
+    monkeypatch.setattr(stacks_engine, "library", lambda: SimpleNamespace(matrix_unit=False))
     found = record(name, layers, **said)
     assert engine_line(found) == line
     assert sum(found.get("directly", {}).values()) == (0 if name == "direct" else found["direct"])

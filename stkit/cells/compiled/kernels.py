@@ -161,7 +161,8 @@ class Kernels:
     def packed(self, shape: Shape, gates: int) -> int:
         """Numbers of a packed kernel, whichever way round."""
         out, into = gates * _filled(shape[0] // gates), _filled(shape[1])
-        return max(self._functions["packed"](out, into), self._functions["packed"](into, out))
+        found: int = max(self._functions["packed"](out, into), self._functions["packed"](into, out))
+        return found
 
     def respond(
         self, terms: Sequence[Term], shape: Shape, width: int, gates: int, offset: Tensor | None
