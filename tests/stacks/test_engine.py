@@ -134,6 +134,12 @@ def test_what_is_convolved_directly_is_one_line_with_its_reasons(
     assert sum(found.get("directly", {}).values()) == (0 if name == "direct" else found["direct"])
 
 
+@pytest.mark.parametrize(("unit", "said"), [(True, "yes, with the matrix unit"), (False, "yes")])
+def test_what_is_compiled_is_on_record(unit: bool, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks_engine, "library", lambda: SimpleNamespace(matrix_unit=unit))
+    assert record("winograd", [8, 8])["compiled"] == said
+
+
 def test_a_machine_that_cannot_compile_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks_engine, "library", lambda: NoCompiler("this machine has no C compiler"))
     found = record("winograd", [8, 8])
