@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stkit.cells.compiled.kernels import in_memory
+from stkit.cells.onednn import Packed, convolved, packed, packs, undisturbed
+
 if TYPE_CHECKING:
     from stkit.cells.gates import GateBlock
 
@@ -20,6 +23,7 @@ Pieces = Callable[[bool], AbstractContextManager[None]]
 """Makes the context of a piece of a sequence; True: the piece is computed again."""
 Parts = dict[str, tuple[Tensor, ...]]
 """For each source of a block a kernel for each of its tensors, ``C_out C_in *k``."""
+Inputs = Mapping[str, tuple[Tensor, ...]]
 
 
 class Engine:
@@ -126,22 +130,51 @@ class OfSequences(Engine):
 class Direct(OfSequences):
     """One convolution for each tensor, over all the gates its source feeds; the source's norm; the sum gate by gate.
 
-    A kernel whose source is given as several tensors is cut into theirs once a sequence.
+    A kernel whose source is given as several tensors is cut into theirs once a sequence. In a forecast, kernels that
+    oneDNN convolves with are brought into its order once a sequence as well.
     """
 
     name = "direct"
 
-    def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_forecast: dict[GateBlock, tuple[Any, dict[str, list[Packed]] | None]] = {}
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._of_forecast = {}
+
+    def __call__(self, block: GateBlock, inputs: Inputs) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
         total: dict[str, Tensor] = {}
-        if next(iter(inputs.values()))[0].device.type != "cpu":  # fewer launches
-            inputs = {name: parts if len(parts) == 1 else (torch.cat(parts, dim=1),) for name, parts in inputs.items()}
-        kernels = self._parts(block, {name: tuple(part.shape[1] for part in parts) for name, parts in inputs.items()})
-        for name, source in block.sources.items():
-            response = block.norms[name](summed_convolution(inputs[name], kernels[name], block.bias_of(name)))
+        kernels = self._packed(block, inputs)
+        responses = self._responses(block, inputs) if kernels is None else convolved(inputs, kernels)
+        for (name, source), response in zip(block.sources.items(), responses, strict=True):
+            response = block.norms[name](response)
             for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
                 total[gate] = total[gate] + part if gate in total else part
         return total
+
+    def _responses(self, block: GateBlock, inputs: Inputs) -> Iterator[Tensor]:
+        """``B C_out *grid`` of each source, one after the other."""
+        if next(iter(inputs.values()))[0].device.type != "cpu":  # fewer launches
+            inputs = {name: parts if len(parts) == 1 else (torch.cat(parts, dim=1),) for name, parts in inputs.items()}
+        kernels = self._parts(block, {name: tuple(part.shape[1] for part in parts) for name, parts in inputs.items()})
+        for name in block.sources:
+            yield summed_convolution(inputs[name], kernels[name], block.bias_of(name))
+
+    def _packed(self, block: GateBlock, inputs: Inputs) -> dict[str, list[Packed]] | None:
+        """For each source a kernel for each of its tensors, found again within a forecast; None: torch convolves."""
+        if not self._inside or self._piecewise or torch.is_grad_enabled():
+            return None
+        if next(iter(inputs.values()))[0].device.type != "cpu" or not (undisturbed() and packs()):
+            return None
+        shapes = {name: [(part.shape, part.dtype, in_memory(part)) for part in parts] for name, parts in inputs.items()}
+        key = (shapes, [(one.data_ptr(), _version(one)) for one in (*block.kernels.values(), *block.biases.values())])
+        known: tuple[Any, dict[str, list[Packed]] | None] | None = self._of_forecast.get(block)
+        if known is None or known[0] != key:
+            known = self._of_forecast[block] = (key, packed(block, inputs))
+        return known[1]
 
     def _parts(self, block: GateBlock, widths: dict[str, tuple[int, ...]]) -> Parts:
         """The kernels of each source's tensors, found again within a sequence."""
@@ -154,6 +187,11 @@ class Direct(OfSequences):
             made = {name: _cut(block.kernels[name], own) for name, own in widths.items()}
             known = self._own[block] = (key, made)
         return known[1]
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it has been changed, which is not counted of tensors that are for inference."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def summed_convolution(parts: Sequence[Tensor], kernels: Sequence[Tensor], bias: Tensor | None) -> Tensor:
