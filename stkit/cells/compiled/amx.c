@@ -120,7 +120,7 @@ typedef struct {
 static void multiply_tiles(Left left, Right right, long tiles, long steps, float *sum, long below, long stride, int anew,
                            const char *soon)
 {
-    int found[5][16][16] __attribute__((aligned(64)));
+    int found[4][16][16] __attribute__((aligned(64)));
     long lines = (steps * 2 * PARTS * TILE / 64 + steps * tiles * 2 - 1) / (steps * tiles * 2);
     for (long tile = 0; tile < tiles; tile++)
         for (int half = 0; half < 2; half++) {
@@ -128,43 +128,38 @@ static void multiply_tiles(Left left, Right right, long tiles, long steps, float
             _tile_zero(1);
             _tile_zero(2);
             _tile_zero(3);
-            _tile_zero(4);
             for (long step = 0; step < steps; step++) {
                 const char *a = left.digits + step * left.step + tile * left.tile;
                 const char *b = right.digits + (step * 2 + half) * PARTS * TILE;
-#define LEFT(one) _tile_loadd(5, a + one * left.part, 64)
+#define LEFT(to, one) _tile_loadd(to, a + one * left.part, 64)
 #define RIGHT(to, one) _tile_loadd(to, b + one * TILE, 64)
-                LEFT(0);
-                RIGHT(6, 0);
-                RIGHT(7, 1);
-                _tile_dpbssd(0, 5, 6);
-                _tile_dpbssd(1, 5, 7);
-                LEFT(1);
-                _tile_dpbssd(1, 5, 6);
-                _tile_dpbssd(2, 5, 7);
-                LEFT(2);
-                _tile_dpbssd(2, 5, 6);
-                _tile_dpbssd(3, 5, 7);
-                LEFT(3);
-                _tile_dpbssd(4, 5, 6);
-                LEFT(1);
-                RIGHT(7, 2);
-                _tile_dpbssd(3, 5, 7);
-                LEFT(0);
+                LEFT(4, 0); /* each digit is read once, and sums of one weight are not added to one after the other */
                 RIGHT(6, 3);
-                _tile_dpbssd(2, 5, 7);
-                _tile_dpbssd(4, 5, 6);
+                _tile_dpbssd(3, 4, 6);
+                RIGHT(7, 2);
+                _tile_dpbssd(2, 4, 7);
+                RIGHT(6, 1);
+                _tile_dpbssd(1, 4, 6);
+                LEFT(5, 1);
+                _tile_dpbssd(3, 5, 7);
+                _tile_dpbssd(2, 5, 6);
+                RIGHT(7, 0);
+                _tile_dpbssd(0, 4, 7);
+                LEFT(4, 2);
+                _tile_dpbssd(3, 4, 6);
+                _tile_dpbssd(2, 4, 7);
+                _tile_dpbssd(1, 5, 7);
+                LEFT(4, 3);
+                _tile_dpbssd(3, 4, 7);
                 for (long line = 0; line < lines; line++, soon += 64) __builtin_prefetch(soon, 0, 3);
             }
             _tile_stored(0, found[0], 64);
             _tile_stored(1, found[1], 64);
             _tile_stored(2, found[2], 64);
             _tile_stored(3, found[3], 64);
-            _tile_stored(4, found[4], 64);
             __m512 worth = _mm512_loadu_ps(right.worth + half * 16), less = _mm512_set1_ps(0x1p-8f);
             for (int row = 0; row < 16; row++) {
-                __m512i last = _mm512_add_epi32(_mm512_load_si512(found[3][row]), _mm512_load_si512(found[4][row]));
-                __m512 x = _mm512_cvtepi32_ps(last);
+                __m512 x = _mm512_cvtepi32_ps(_mm512_load_si512(found[3][row]));
                 for (int level = 2; level >= 0; level--)
                     x = _mm512_fmadd_ps(x, less, _mm512_cvtepi32_ps(_mm512_load_si512(found[level][row])));
                 __m512 both = _mm512_mul_ps(worth, _mm512_set1_ps(left.worth[tile * 16 + row]));
