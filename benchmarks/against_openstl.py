@@ -11,7 +11,9 @@ backward pass; a forecast keeps nothing for one. Each side lives in a process of
 how its C library keeps what was freed is another side's; OpenSTL's is as it comes, and stkit's where something is
 computed again is set as its trainer sets it. In every round each side takes its turn, while the others wait; kept are
 the time on the clock, for which nothing else should run, and the processor's. Memory is the most that the process held
-during a step, above what it held before it: gradients count, parameters do not.
+during a step, above what it held before it: gradients count, parameters do not. For that a step of its own is taken,
+before which the process gives back to the system what it does not use; the steps that are timed follow others, as in
+training.
 
 OpenSTL's E3D-LSTM has faults that stkit has not, so that there the weights differ: both get the same widths and frames.
 It is also measured with denormal numbers flushed to zero, as stkit always does in training and OpenSTL never.
@@ -34,7 +36,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -202,7 +203,7 @@ def differences(found: list[First]) -> dict[str, float]:
     return {"outputs": max(outputs), "gradients": max(abs(other.slope / theirs.slope - 1) for other in others)}
 
 
-What = Literal["first", "train", "forecast", "shares"]
+What = Literal["first", "train", "train memory", "forecast", "forecast memory", "shares"]
 
 
 class Alone:
@@ -252,8 +253,9 @@ def serve(pipe: Connection, case: Case | str, name: str, checkout: Path | None, 
         elif what == "shares":
             pipe.send(shares(turn.train))
         else:
+            run = turn.forecast if what.startswith("forecast") else turn.train
             turn.model.zero_grad(set_to_none=True)
-            pipe.send(highest(partial(seconds, turn.train if what == "train" else turn.forecast)))
+            pipe.send(highest(run) if what.endswith("memory") else seconds(run))
 
 
 def measure(case: Case | str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -287,14 +289,15 @@ def measure(case: Case | str, arguments: argparse.Namespace) -> dict[str, Any]:
             }
             for name in found
         }
-        for _ in range(arguments.rounds):
+        for turn in range(arguments.rounds):
             for what in ("train", "forecast"):
                 for name, side in found.items():
-                    (passed, worked), memory = side.tell(what)
                     told = row["sides"][name]
+                    if turn == 0:
+                        told["mebibytes"][what] = side.tell(f"{what} memory")
+                    passed, worked = side.tell(what)
                     told["seconds"][what].append(passed)
                     told["processor_seconds"][what].append(worked)
-                    told["mebibytes"][what] = memory
         if arguments.profile:
             for name in found.keys() & {"openstl", "auto"}:
                 row["sides"][name]["shares"] = found[name].tell("shares")
@@ -319,14 +322,14 @@ def shares(run: Callable[[], Any]) -> dict[str, float]:
     return {**kept, "others": 1 - sum(kept.values())}
 
 
-def highest(run: Callable[[], Any]) -> tuple[Any, float]:
-    """What a step gives, and the MiB that it takes above what the process holds before it."""
+def highest(run: Callable[[], Any]) -> float:
+    """The MiB that a step takes above what the process holds before it, when it has given back what it does not use."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
-    found = run()
-    return found, (resident("VmHWM") - before) / 1024
+    run()
+    return (resident("VmHWM") - before) / 1024
 
 
 def resident(what: str) -> int:

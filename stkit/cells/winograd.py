@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from stkit.cells.compiled.compiler import NoCompiler
+from stkit.cells.compiled.compiler import NoCompiler, library
 from stkit.cells.compiled.group import CompiledGroup
 from stkit.cells.compiled.kernels import Kernels, Lent, in_memory, kernels, library_for
 from stkit.cells.engine import DIRECT, OfSequences
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TYPES = (torch.float32, torch.float64)
 
-LEAST = {3: (64, 4096), 5: (32, 1024)}
+LEAST = {"compiled": {3: (32, 1024), 5: (32, 512)}, "by operators": {3: (64, 4096), 5: (32, 1024)}}
 """By the side of the kernel: the channels of a gate, and these times the tiles of a batch, from which on it pays."""
 
 Inputs = Mapping[str, tuple[Tensor, ...]]
@@ -147,7 +147,8 @@ def can_take(block: GateBlock) -> bool:
 
 def pays(block: GateBlock, tiles: int) -> bool:
     """Whether a block that it takes is convolved faster so, in batches of so many tiles."""
-    width, product = LEAST[next(iter(block.kernels.values())).shape[-1]]
+    form = "by operators" if isinstance(library(), NoCompiler) else "compiled"
+    width, product = LEAST[form][next(iter(block.kernels.values())).shape[-1]]
     return block.width >= width and block.width * tiles >= product
 
 

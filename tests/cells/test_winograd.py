@@ -43,6 +43,7 @@ def way(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "library_for", lambda *_: NoCompiler("for this test"))
+        patch.setattr(winograd, "library", lambda: NoCompiler("for this test"))
         yield "torch"
 
 
@@ -295,20 +296,24 @@ def test_other_kinds_of_number_are_left_to_the_direct_convolution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "width", "batch", "side", "takes"),
+    ("kernel", "width", "batch", "side", "compiled", "by_operators"),
     [
-        (3, 64, 4, 16, True),
-        (3, 64, 3, 16, False),
-        (3, 63, 64, 16, False),
-        (3, 128, 2, 16, True),
-        (5, 32, 2, 16, True),
-        (5, 32, 2, 12, False),
-        (5, 31, 64, 16, False),
+        (3, 64, 4, 16, True, True),
+        (3, 64, 3, 16, True, False),
+        (3, 63, 64, 16, True, False),
+        (3, 32, 2, 16, True, False),
+        (3, 32, 1, 16, False, False),
+        (3, 31, 64, 16, False, False),
+        (5, 32, 2, 16, True, True),
+        (5, 32, 1, 16, True, False),
+        (5, 32, 1, 12, False, False),
+        (5, 31, 64, 16, False, False),
     ],
 )
 def test_small_blocks_are_left_where_only_what_pays_is_taken(
-    kernel: int, width: int, batch: int, side: int, takes: bool
+    kernel: int, width: int, batch: int, side: int, compiled: bool, by_operators: bool, way: str
 ) -> None:
+    takes = compiled if way == "compiled" else by_operators
     gates = GateBlock(width, {"x": Source.of(1, "i")}, kernel=kernel)
     assert Winograd(where_it_pays=True).takes(gates, {"x": (torch.zeros(batch, 1, side, side),)}) == takes
 

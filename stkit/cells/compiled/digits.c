@@ -38,9 +38,9 @@ static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, lon
                 for (long row = 0; row < some; row++)
                     NAME(transform_row)(kernel, panel * COLUMNS + half * LANES, out, each_out,
                                         NAME(channel)(first + row, each_in), out_step, in_step, found + row * LANES,
-                                        GROUPED * LANES);
+                                        (GROUPED + 1) * LANES);
                 for (long place = 0; place < A * A; place++) {
-                    const VECTOR *values = (const VECTOR *)(found + place * GROUPED * LANES);
+                    const VECTOR *values = (const VECTOR *)(found + place * (GROUPED + 1) * LANES);
                     REAL *own = packed + (panel * A * A + place) * size;
                     __m512 factor, worth;
                     __m512i largest = _mm512_setzero_si512();

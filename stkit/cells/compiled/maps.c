@@ -25,14 +25,16 @@ MAP(kernel_adjoint, VECTOR, R, A, (REAL)KERNEL[j][i])
 static inline void NAME(transform_row)(const REAL *kernel, long first, long columns, long each_out, long read, long out_step,
                                        long in_step, REAL *to, long next)
 {
+    REAL read_cells[R * R][LANES] __attribute__((aligned(64)));
     WIDE cells[R * R], half[A * R], line[A];
-    for (int cell = 0; cell < R * R; cell++) cells[cell] = (WIDE){0};
+    for (int cell = 0; cell < R * R; cell++) *(VECTOR *)read_cells[cell] = (VECTOR){0};
     for (int lane = 0; lane < LANES; lane++) {
         long column = NAME(channel)(first + lane, each_out);
         if (column < 0 || column >= columns || read < 0) continue;
         const REAL *from = kernel + column * out_step + read * in_step;
-        for (int cell = 0; cell < R * R; cell++) ((double *)(cells + cell))[lane] = from[cell];
+        for (int cell = 0; cell < R * R; cell++) read_cells[cell][lane] = from[cell];
     }
+    for (int cell = 0; cell < R * R; cell++) cells[cell] = __builtin_convertvector(*(VECTOR *)read_cells[cell], WIDE);
     for (int j = 0; j < R; j++) NAME(kernel)(cells + j, R, half + j, R);
     for (int u = 0; u < A; u++) {
         NAME(kernel)(half + u * R, 1, line, 1);
