@@ -168,8 +168,8 @@ def of_recipe(shipped: str, name: str) -> Side:
     area = grid if recipe.data.crop is None else (recipe.data.crop.height, recipe.data.crop.width)
     context, horizon = recipe.data.input_steps, recipe.data.horizon
     size = (recipe.train.batch_size, context + horizon)
-    frames, extra = torch.randn(*size, shape.out_channels, *area), torch.randn(*size, known, *area)
     torch.manual_seed(0)
+    frames, extra = torch.randn(*size, shape.out_channels, *area), torch.randn(*size, known, *area)
     engine, _, again = name.partition("+")
     model = recipe.model.model_copy(update={"engine": engine})
     forecaster = build_forecaster(
@@ -196,7 +196,7 @@ def differences(found: list[First]) -> dict[str, float]:
     """Of each other side from the first one, relative to the largest output and to the norm of all gradients."""
     theirs, *others = found
     outputs = [
-        float((other.outputs[what] - expected).abs().max() / expected.abs().max())
+        float((other.outputs[what] - expected).abs().max() / (expected.abs().max() or 1.0))
         for other in others
         for what, expected in theirs.outputs.items()
     ]

@@ -94,7 +94,8 @@ static inline __attribute__((always_inline)) void turn(char *tile)
     UNROLLED
     for (int i = 0; i < 4; i++) { /* x[4 g + i]: rows 4 g to 4 g + 3, columns i, i + 4, i + 8, i + 12 */
         __m512i a = _mm512_shuffle_i32x4(x[i], x[4 + i], 0x88), b = _mm512_shuffle_i32x4(x[i], x[4 + i], 0xdd);
-        __m512i c = _mm512_shuffle_i32x4(x[8 + i], x[12 + i], 0x88), d = _mm512_shuffle_i32x4(x[8 + i], x[12 + i], 0xdd);
+        __m512i c = _mm512_shuffle_i32x4(x[8 + i], x[12 + i], 0x88);
+        __m512i d = _mm512_shuffle_i32x4(x[8 + i], x[12 + i], 0xdd);
         _mm512_store_si512(tile + i * 64, _mm512_shuffle_i32x4(a, c, 0x88));
         _mm512_store_si512(tile + (8 + i) * 64, _mm512_shuffle_i32x4(a, c, 0xdd));
         _mm512_store_si512(tile + (4 + i) * 64, _mm512_shuffle_i32x4(b, d, 0x88));
@@ -117,8 +118,8 @@ typedef struct {
 
 /* `tiles` times 16 rows and 32 columns of a product, of `steps` times STEPS steps, added to `sum` unless `anew`. Rows of
  * `sum` are `stride` numbers apart, and every 16 of them `below`. `soon` is what will be needed next, as much as `right`. */
-static void multiply_tiles(Left left, Right right, long tiles, long steps, float *sum, long below, long stride, int anew,
-                           const char *soon)
+static void multiply_tiles(Left left, Right right, long tiles, long steps, float *sum, long below, long stride,
+                           int anew, const char *soon)
 {
     int found[4][16][16] __attribute__((aligned(64)));
     long lines = (steps * 2 * PARTS * TILE / 64 + steps * tiles * 2 - 1) / (steps * tiles * 2);

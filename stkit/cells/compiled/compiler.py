@@ -1,4 +1,4 @@
-"""Compiles :file:`winograd.c` and :file:`gates.c` for the processor at hand, once, and loads it.
+"""Compiles the C files beside it for the processor at hand, once, and loads what is made.
 
 What is compiled lies in the user's cache folder, one file for each text, compiler and processor. Where there is no
 compiler, or ``STKIT_COMPILE=off`` is set, there is no library, and stkit computes the same with torch's operators.

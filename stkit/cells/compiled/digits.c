@@ -1,8 +1,9 @@
 /* Winograd by the matrix unit: operands in digits, and their products. */
 
 #ifdef UNIT
-/* Group number `group` of a tile's channels, `some` blocks of LANES at all places, in digits: row `slot` of a signal. */
-static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, long blocks, REAL *signal, long stack, long slot)
+/* Group number `group` of a tile's channels, `some` blocks of LANES, at all places in digits: row `slot` of a signal. */
+static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, long blocks, REAL *signal, long stack,
+                             long slot)
 {
     long next = NAME(place_of_digits)(blocks, stack), row = slot % stack;
     REAL *place = signal + slot / stack * A * A * next;
@@ -25,8 +26,8 @@ static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, l
 }
 
 /* As `pack`, in digits. */
-static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, long out, long each_out, long rows, long each_in,
-                              long out_step, long in_step, REAL *scratch, int threads)
+static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, long out, long each_out, long rows,
+                              long each_in, long out_step, long in_step, REAL *scratch, int threads)
 {
     long blocks = rows / LANES, size = NAME(kernel_of_digits)(blocks);
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
@@ -63,8 +64,8 @@ static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, lon
 }
 
 /* As `products`. */
-static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long plane, long planes, long slots, long slot,
-                                   long stack, long panel, long panels, long from, long places, REAL *sum)
+static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long plane, long planes, long slots,
+                                   long slot, long stack, long panel, long panels, long from, long places, REAL *sum)
 {
     long stride = panels * COLUMNS, step = GROUP * stride + LANES;
     start_unit();
@@ -74,15 +75,16 @@ static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long p
             for (const Term *term = terms; term < terms + count_of_terms; term++) {
                 long read = plane + term->shift, blocks = term->blocks;
                 if (read < 0 || read >= planes) continue;
-                const REAL *signal = (const REAL *)term->signal + ((read * slots + slot) / stack * A * A + from + place) *
-                                                                      NAME(place_of_digits)(blocks, stack);
+                long own_place = (read * slots + slot) / stack * A * A + from + place;
+                const REAL *signal = (const REAL *)term->signal + own_place * NAME(place_of_digits)(blocks, stack);
                 const REAL *kernel = (const REAL *)term->kernel +
                                      ((panel + p) * A * A + from + place) * NAME(kernel_of_digits)(blocks);
                 const REAL *rows = signal + DIGITS(blocks) * 16 * stack;
                 const REAL *columns = kernel + DIGITS(blocks) * 16 * COLUMNS;
                 for (long group = 0; group < GROUPS(blocks); group++) {
                     long left = (blocks + 3) / 4 - 2 * group;
-                    Left own = {(const char *)signal + group * 2 * PARTS * stack * 64, PARTS * stack * 64, stack * 64, TILE,
+                    long part = stack * 64;
+                    Left own = {(const char *)signal + group * 2 * PARTS * part, PARTS * part, part, TILE,
                                 rows + group * stack};
                     Right other = {(const char *)kernel + group * 2 * 2 * PARTS * TILE, columns + group * COLUMNS};
                     const char *soon = other.digits + 2 * 2 * PARTS * TILE;
@@ -112,7 +114,8 @@ static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long sta
         for (long row = 0; row < 16; row++) {
             __m512 x[4];
             for (int i = 0; i < 4; i++)
-                x[i] = i * 16 < stack ? _mm512_loadu_ps(from + one * next + (i * 16 + row) * LANES) : _mm512_setzero_ps();
+                if (i * 16 < stack) x[i] = _mm512_loadu_ps(from + one * next + (i * 16 + row) * LANES);
+                else x[i] = _mm512_setzero_ps();
             digits(x, factor, to + one * apart + row * 64, TILE);
         }
     return worth;
@@ -120,8 +123,8 @@ static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long sta
 
 /* The products of a line of places in `weigh`: `some` blocks of channels with `panels` panels of the gradient, which has
  * `columns` times LANES columns from there on. */
-static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REAL *gradient, long gradient_step, long some,
-                                 long panels, long columns, long stacks, long stack, REAL *to, long stride)
+static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REAL *gradient, long gradient_step,
+                                 long some, long panels, long columns, long stacks, long stack, REAL *to, long stride)
 {
     char left[2][CHANNELS / 16][PARTS][TILE] __attribute__((aligned(64)));
     char right[2][2][PARTS][TILE] __attribute__((aligned(64)));
@@ -131,8 +134,9 @@ static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REA
         for (long first = 0; first < stacks; first += 2) {
             long steps = stacks - first < 2 ? stacks - first : 2;
             for (long block = 0; block < some; block++) {
-                __m512 worth = NAME(digits_of_tiles)(signal + first * A * A * signal_step + block * stack * LANES,
-                                                     A * A * signal_step, steps, stack, left[0][block][0], sizeof left[0]);
+                const REAL *from = signal + first * A * A * signal_step + block * stack * LANES;
+                __m512 worth = NAME(digits_of_tiles)(from, A * A * signal_step, steps, stack, left[0][block][0],
+                                                     sizeof left[0]);
                 _mm512_storeu_ps(rows + block * 16, worth);
                 for (long step = 0; step < steps; step++)
                     for (int part = 0; part < PARTS; part++) turn(left[step][block][part]);
@@ -141,16 +145,17 @@ static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REA
                 for (long half = 0; half < 2; half++) {
                     long column = p * 2 + half;
                     __m512 worth = _mm512_setzero_ps();
+                    const REAL *from = gradient + first * A * A * gradient_step + column * stack * LANES;
                     if (column < columns)
-                        worth = NAME(digits_of_tiles)(gradient + first * A * A * gradient_step + column * stack * LANES,
-                                                      A * A * gradient_step, steps, stack, right[0][half][0], sizeof right[0]);
+                        worth = NAME(digits_of_tiles)(from, A * A * gradient_step, steps, stack, right[0][half][0],
+                                                      sizeof right[0]);
                     _mm512_storeu_ps(of_columns + half * 16, worth);
                 }
                 __asm__ volatile("" ::: "memory");
                 Left own = {left[0][0][0], sizeof left[0], TILE, PARTS * TILE, rows};
                 Right other = {right[0][0][0], of_columns};
-                multiply_tiles(own, other, some, steps, to + p * CHANNELS * stride + v * COLUMNS, LANES * stride, stride,
-                               first == 0, (const char *)right);
+                multiply_tiles(own, other, some, steps, to + p * CHANNELS * stride + v * COLUMNS, LANES * stride,
+                               stride, first == 0, (const char *)right);
             }
         }
     _tile_release();

@@ -1,7 +1,7 @@
 """The compiled functions on tensors.
 
 Axes: ``B`` batch, ``C`` channels, ``P`` slices of a three-dimensional field, ``H`` height, ``W`` width. How signals,
-packed kernels and sums lie in memory is said in :file:`winograd.c`.
+packed kernels and sums lie in memory is said in :file:`layout.c`.
 """
 
 from __future__ import annotations

@@ -120,7 +120,6 @@ static inline long NAME(channel)(long filled, long each)
     return filled % whole < each ? filled / whole * each + filled % whole : -1;
 }
 
-
 /* One of the products that are summed: a signal's rows with a kernel. The signal is read `shift` slices further on. */
 typedef struct {
     const void *signal, *kernel;

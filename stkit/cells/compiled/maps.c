@@ -22,8 +22,8 @@ MAP(kernel, WIDE, A, R, KERNEL[i][j])
 MAP(kernel_adjoint, VECTOR, R, A, (REAL)KERNEL[j][i])
 
 /* LANES columns of a kernel's row, transformed in double precision: A*A vectors, `next` numbers apart. */
-static inline void NAME(transform_row)(const REAL *kernel, long first, long columns, long each_out, long read, long out_step,
-                                       long in_step, REAL *to, long next)
+static inline void NAME(transform_row)(const REAL *kernel, long first, long columns, long each_out, long read,
+                                       long out_step, long in_step, REAL *to, long next)
 {
     REAL read_cells[R * R][LANES] __attribute__((aligned(64)));
     WIDE cells[R * R], half[A * R], line[A];

@@ -46,7 +46,8 @@ static void NAME(products)(const Term *terms, int count_of_terms, long plane, lo
                            long stack, long panel, long panels, long from, long places, REAL *sum)
 {
     IF_UNIT(if (unit) {
-        NAME(products_by_unit)(terms, count_of_terms, plane, planes, slots, slot, stack, panel, panels, from, places, sum);
+        NAME(products_by_unit)(terms, count_of_terms, plane, planes, slots, slot, stack, panel, panels, from, places,
+                               sum);
         return;
     })
     long stride = panels * COLUMNS, step = GROUP * stride + LANES;
@@ -125,7 +126,8 @@ static void NAME(outers)(const REAL *signal, long signal_step, const REAL *gradi
                          long panels, long columns, long stacks, long stack, REAL *to, long stride)
 {
     IF_UNIT(if (unit) {
-        NAME(outers_by_unit)(signal, signal_step, gradient, gradient_step, some, panels, columns, stacks, stack, to, stride);
+        NAME(outers_by_unit)(signal, signal_step, gradient, gradient_step, some, panels, columns, stacks, stack, to,
+                             stride);
         return;
     })
     long lines = EVEN * stack * sizeof(REAL) / 64 / panels;

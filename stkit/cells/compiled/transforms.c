@@ -1,6 +1,7 @@
 /* Fields and gradients to signals, and kernels to packed matrices. */
 
-/* Fields to signals: tiles with zeros around the field, mapped forth. Of `every` fields of a slice these are from `first` on. */
+/* Fields to signals: tiles with zeros around the field, mapped forth. Of `every` fields of a slice these are those from
+ * `first` on. For an `operand` of the matrix unit they become digits. */
 void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, long height, long width, long channels,
                      long every, long first, int operand, int threads)
 {
@@ -35,7 +36,7 @@ void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, l
                         UNROLLED
                         for (int v = 0; v < A; v++) {
                             *(VECTOR *)(out + (u * A + v) * to) = line[v];
-                            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* for the tile after the next */
+                            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* the tile after the next */
                         }
                     }
                     IF_UNIT(if (unit && operand && (block % 8 == 7 || block + 1 == blocks))
@@ -82,7 +83,7 @@ void NAME(untransform)(REAL *const *gates, REAL *signal, long batch, long planes
                         UNROLLED
                         for (int v = 0; v < A; v++) {
                             *(VECTOR *)(out + (u * A + v) * to) = line[v];
-                            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* for the tile after the next */
+                            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* the tile after the next */
                         }
                     }
                     IF_UNIT(if (unit && operand && (block % 8 == 7 || block + 1 == blocks))
@@ -100,7 +101,8 @@ void NAME(pack)(const REAL *kernel, REAL *packed, long out, long each_out, long 
     long rows = in * NAME(blocks)(each_in) * LANES;
     long panels = (out * NAME(blocks)(each_out) * LANES + COLUMNS - 1) / COLUMNS;
     IF_UNIT(if (unit) {
-        NAME(pack_digits)(kernel, packed, panels, out * each_out, each_out, rows, each_in, out_step, in_step, scratch, threads);
+        NAME(pack_digits)(kernel, packed, panels, out * each_out, each_out, rows, each_in, out_step, in_step, scratch,
+                          threads);
         return;
     })
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)

@@ -39,7 +39,8 @@ void NAME(respond)(const Term *terms, int count_of_terms, REAL *const *gates, co
     for (long share = 0; share < shares; share++)
         for (long plane = 0; plane < planes; plane++)
             for (long group = 0; group < groups; group++) {
-                REAL *sum = scratch + THREAD * size, *line_sum = sum + TILES / GROUP * A * M * (GROUP * PANELS * COLUMNS + LANES);
+                REAL *sum = scratch + THREAD * size;
+                REAL *line_sum = sum + TILES / GROUP * A * M * (GROUP * PANELS * COLUMNS + LANES);
                 long panel = share * wide, panels = panel + wide <= all ? wide : all - panel;
                 long last = (group + 1) * images < batch ? (group + 1) * images : batch;
                 for (long begin = 0; begin < filled; begin += stack) {
@@ -151,7 +152,8 @@ void NAME(weigh)(const REAL *signal, const REAL *gradient, REAL *sum, long in, l
                  long rows, long stack, REAL *scratch, int threads)
 {
     long blocks = NAME(blocks)(in), all = (of_out * LANES + COLUMNS - 1) / COLUMNS;
-    long parts = (blocks + CHANNELS / LANES - 1) / (CHANNELS / LANES), wide = NAME(together)(all, parts, PANELS_OUTER, threads);
+    long parts = (blocks + CHANNELS / LANES - 1) / (CHANNELS / LANES);
+    long wide = NAME(together)(all, parts, PANELS_OUTER, threads);
     long shares = (all + wide - 1) / wide, stride = A * COLUMNS + LANES;
     long signal_step = NAME(place)(blocks, stack), gradient_step = NAME(place)(of_out, stack);
 #pragma omp parallel for collapse(2) schedule(dynamic, 1) num_threads(threads)
