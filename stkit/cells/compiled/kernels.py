@@ -278,11 +278,10 @@ class Kernels:
         each = like.element_size()
         if size * each < LARGE_PAGE // 2:
             return like.new_empty(size)
-        filled = -(-size * each // LARGE_PAGE) * LARGE_PAGE // each
-        made = like.new_empty(filled + LARGE_PAGE // each)  # what is not used takes no memory
-        made = made[-made.data_ptr() % LARGE_PAGE // each :][:filled]
-        self._advise(made.data_ptr(), filled * each)
-        return made[:size]
+        made = like.new_empty(size + LARGE_PAGE // each)  # what is not used takes no memory
+        made = made[-made.data_ptr() % LARGE_PAGE // each :][:size]
+        self._advise(made.data_ptr(), size * each)  # only whole pages
+        return made
 
     def scratch(self, name: str, like: Tensor, size: int) -> Tensor:
         """Memory for an intermediate result, which stays as it is until this thread asks for that name again."""
