@@ -96,7 +96,8 @@ void gate_value(const float *a, const float *b, const float *c, const float *d, 
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long first = 0; first < count; first += LANES) {
         long left = count - first;
-        Reals sum = squashed(functions[0], loaded(a + first, left) + bias) * squashed(functions[1], loaded(b + first, left));
+        Reals sum = squashed(functions[0], loaded(a + first, left) + bias);
+        sum *= squashed(functions[1], loaded(b + first, left));
         if (d) sum += squashed(functions[2], loaded(c + first, left)) * squashed(functions[3], loaded(d + first, left));
         else if (c) sum += loaded(c + first, left);
         stored(out + first, sum, left);

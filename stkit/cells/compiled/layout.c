@@ -1,7 +1,7 @@
 /* Winograd's minimal filtering for gate blocks: how fields, signals and kernels lie in memory.
  *
- * The files are compiled as one text, for each type of numbers and side of the kernel: amx.c (for float), layout.c,
- * maps.c, digits.c, transforms.c, products.c, winograd.c. What comes before them, written by compiler.py, defines REAL
+ * The files are compiled as one text, for each type of numbers and side of the kernel: common.c, amx.c (for float),
+ * layout.c, maps.c, digits.c, transforms.c, products.c, winograd.c. What compiler.py writes after common.c defines REAL
  * (float or double), R (side of the kernel), NAME (of a function), and the maps FORTH, KERNEL and BACK of
  * stkit.cells.tiles.Tiles in one dimension.
  *

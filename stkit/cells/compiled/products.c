@@ -8,8 +8,9 @@ static inline __attribute__((always_inline)) void NAME(ahead)(const REAL *from, 
 
 /* ROWS rows and COLUMNS columns of a product at one place of the tiles, added to `sum` unless `anew`. */
 static inline __attribute__((always_inline)) void NAME(multiply)(const REAL *left, long apart,
-                                                             const REAL *right, long blocks, REAL *sum, long stride,
-                                                             int anew, const REAL *soon, long lines, long shift, long also)
+                                                                 const REAL *right, long blocks, REAL *sum,
+                                                                 long stride, int anew, const REAL *soon, long lines,
+                                                                 long shift, long also)
 {
     VECTOR found[ROWS][COLUMNS / LANES];
     UNROLLED
@@ -66,11 +67,13 @@ static void NAME(products)(const Term *terms, int count_of_terms, long plane, lo
                     const REAL *right = (const REAL *)term->kernel +
                                         (((panel + p) * A * A + place) * term->blocks + first) * LANES * COLUMNS;
                     const REAL *soon = right + blocks * LANES * COLUMNS;
-                    for (long row = 0; row < stack; row += ROWS)
+                    for (long row = 0; row < stack; row += ROWS) {
+                        REAL *group = sum + (row / GROUP * places + place - from) * step;
                         NAME(multiply)(signal + (first * stack + row) * LANES, stack * LANES, right, blocks,
-                                   sum + (row / GROUP * places + place - from) * step + row % GROUP * stride + p * COLUMNS, stride,
-                                   anew, soon + row / ROWS * lines * (64 / sizeof(REAL)), lines,
-                                   p * (ROWS * LANES / panels), ROWS * LANES / panels * sizeof(REAL) / 64);
+                                       group + row % GROUP * stride + p * COLUMNS, stride, anew,
+                                       soon + row / ROWS * lines * (64 / sizeof(REAL)), lines,
+                                       p * (ROWS * LANES / panels), ROWS * LANES / panels * sizeof(REAL) / 64);
+                    }
                 }
                 anew = 0;
             }
@@ -81,8 +84,8 @@ static void NAME(products)(const Term *terms, int count_of_terms, long plane, lo
     }
 }
 
-/* The product of EVEN channels of a signal with COLUMNS of a gradient, over `stacks`, one after the other. Short chains of
- * additions round less: each of CHAIN tiles is added up for itself. */
+/* The product of EVEN channels of a signal with COLUMNS of a gradient, over `stacks`, one after the other. Short chains
+ * of additions round less: each of CHAIN tiles is added up for itself. */
 static inline __attribute__((always_inline)) void NAME(outer)(const REAL *signal, long signal_step,
                                                               const REAL *gradient, long gradient_step, long apart,
                                                               long stacks, long stack, REAL *to, long stride,
@@ -120,8 +123,8 @@ static inline __attribute__((always_inline)) void NAME(outer)(const REAL *signal
     }
 }
 
-/* The products of a line of places in `weigh`: `some` blocks of channels of a signal with `panels` panels of a gradient,
- * which has `columns` times LANES columns from there on. */
+/* The products of a line of places in `weigh`: `some` blocks of channels of a signal with `panels` panels of a
+ * gradient, which has `columns` times LANES columns from there on. */
 static void NAME(outers)(const REAL *signal, long signal_step, const REAL *gradient, long gradient_step, long some,
                          long panels, long columns, long stacks, long stack, REAL *to, long stride)
 {

@@ -1,12 +1,35 @@
 /* Fields and gradients to signals, and kernels to packed matrices. */
 
+/* A block of a tile's map, done by columns in `half`, by rows into row `slot` of a signal. The map is `forth`, or the
+ * adjoint of the way back. For an operand of the matrix unit blocks gather in `many`, and eight become digits. */
+static inline __attribute__((always_inline)) void NAME(put_tile)(const VECTOR *half, int adjoint, VECTOR (*many)[8],
+                                                                 long block, long blocks, REAL *signal, long stack,
+                                                                 long slot, int operand)
+{
+    long to = NAME(place)(blocks, stack);
+    REAL *out = signal + slot / stack * A * A * to + (block * stack + slot % stack) * LANES;
+    IF_UNIT(if (unit && operand) { out = (REAL *)&many[0][block % 8]; to = 8 * LANES; })
+    for (int u = 0; u < A; u++) {
+        VECTOR line[A];
+        if (adjoint) NAME(back_adjoint)(half + u * M, 1, line, 1);
+        else NAME(forth)(half + u * A, 1, line, 1);
+        UNROLLED
+        for (int v = 0; v < A; v++) {
+            *(VECTOR *)(out + (u * A + v) * to) = line[v];
+            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* the tile after the next */
+        }
+    }
+    IF_UNIT(if (unit && operand && (block % 8 == 7 || block + 1 == blocks))
+                NAME(put_digits)(many, block / 8, block % 8 + 1, blocks, signal, stack, slot);)
+}
+
 /* Fields to signals: tiles with zeros around the field, mapped forth. Of `every` fields of a slice these are those from
  * `first` on. For an `operand` of the matrix unit they become digits. */
 void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, long height, long width, long channels,
                      long every, long first, int operand, int threads)
 {
     long down = (height + M - 1) / M, across = (width + M - 1) / M, tiles = down * across;
-    long blocks = NAME(blocks)(channels), stack = NAME(stack)(every, tiles), step = NAME(place)(blocks, stack);
+    long blocks = NAME(blocks)(channels), stack = NAME(stack)(every, tiles);
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
     for (long image = 0; image < batch * planes; image++)
         for (long row = 0; row < down; row++) {
@@ -14,7 +37,7 @@ void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, l
             long place = image % planes * NAME(slots)(every, tiles) + NAME(row)(first + image / planes, every, tiles) +
                          row * across;
             for (long column = 0; column < across; column++) {
-                IF_UNIT(VECTOR many[A * A][8];) /* what becomes digits */
+                VECTOR many[A * A][8];
                 for (long block = 0; block < blocks; block++) {
                     long left = channels - block * LANES;
                     VECTOR tile[A * A], half[A * A];
@@ -26,21 +49,7 @@ void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, l
                             tile[u * A + v] = inside ? NAME(some)(cell, left) : (VECTOR){0};
                         }
                     for (int v = 0; v < A; v++) NAME(forth)(tile + v, A, half + v, A);
-                    long slot = place + column;
-                    REAL *out = signal + slot / stack * A * A * step + (block * stack + slot % stack) * LANES;
-                    long to = step;
-                    IF_UNIT(if (unit && operand) { out = (REAL *)&many[0][block % 8]; to = 8 * LANES; })
-                    for (int u = 0; u < A; u++) {
-                        VECTOR line[A];
-                        NAME(forth)(half + u * A, 1, line, 1);
-                        UNROLLED
-                        for (int v = 0; v < A; v++) {
-                            *(VECTOR *)(out + (u * A + v) * to) = line[v];
-                            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* the tile after the next */
-                        }
-                    }
-                    IF_UNIT(if (unit && operand && (block % 8 == 7 || block + 1 == blocks))
-                                NAME(put_digits)(many, block / 8, block % 8 + 1, blocks, signal, stack, slot);)
+                    NAME(put_tile)(half, 0, many, block, blocks, signal, stack, place + column, operand);
                 }
             }
         }
@@ -51,15 +60,14 @@ void NAME(untransform)(REAL *const *gates, REAL *signal, long batch, long planes
                        long channels, int count_of_gates, long every, long first, int operand, int threads)
 {
     long down = (height + M - 1) / M, across = (width + M - 1) / M, tiles = down * across;
-    long each = NAME(blocks)(channels), blocks = each * count_of_gates;
-    long stack = NAME(stack)(every, tiles), step = NAME(place)(blocks, stack);
+    long each = NAME(blocks)(channels), blocks = each * count_of_gates, stack = NAME(stack)(every, tiles);
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
     for (long image = 0; image < batch * planes; image++)
         for (long row = 0; row < down; row++) {
             long place = image % planes * NAME(slots)(every, tiles) + NAME(row)(first + image / planes, every, tiles) +
                          row * across;
             for (long column = 0; column < across; column++) {
-                IF_UNIT(VECTOR many[A * A][8];) /* what becomes digits */
+                VECTOR many[A * A][8];
                 for (long block = 0; block < blocks; block++) {
                     const REAL *gate = gates[block / each];
                     long left = channels - block % each * LANES;
@@ -73,21 +81,7 @@ void NAME(untransform)(REAL *const *gates, REAL *signal, long batch, long planes
                             tile[i * M + j] = inside ? NAME(some)(cell, left) : (VECTOR){0};
                         }
                     for (int j = 0; j < M; j++) NAME(back_adjoint)(tile + j, M, half + j, M);
-                    long slot = place + column;
-                    REAL *out = signal + slot / stack * A * A * step + (block * stack + slot % stack) * LANES;
-                    long to = step;
-                    IF_UNIT(if (unit && operand) { out = (REAL *)&many[0][block % 8]; to = 8 * LANES; })
-                    for (int u = 0; u < A; u++) {
-                        VECTOR line[A];
-                        NAME(back_adjoint)(half + u * M, 1, line, 1);
-                        UNROLLED
-                        for (int v = 0; v < A; v++) {
-                            *(VECTOR *)(out + (u * A + v) * to) = line[v];
-                            __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* the tile after the next */
-                        }
-                    }
-                    IF_UNIT(if (unit && operand && (block % 8 == 7 || block + 1 == blocks))
-                                NAME(put_digits)(many, block / 8, block % 8 + 1, blocks, signal, stack, slot);)
+                    NAME(put_tile)(half, 1, many, block, blocks, signal, stack, place + column, operand);
                 }
             }
         }

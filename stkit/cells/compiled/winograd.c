@@ -47,8 +47,8 @@ void NAME(respond)(const Term *terms, int count_of_terms, REAL *const *gates, co
                     long own_rows = (last - group * images) * tiles - begin;
                     long wide_step = GROUP * panels * COLUMNS + LANES;
                     for (long u = 0; u < A; u++) { /* the way back in one dimension while a line of places is at hand */
-                        NAME(products)(terms, count_of_terms, plane, planes, slots, group * filled + begin, stack, panel,
-                                       panels, u * A, A, line_sum);
+                        NAME(products)(terms, count_of_terms, plane, planes, slots, group * filled + begin, stack,
+                                       panel, panels, u * A, A, line_sum);
                         for (long row = 0; row < stack && row < own_rows; row++)
                             for (long part = 0; part < panels * COLUMNS; part += LANES) {
                                 long place = row % GROUP * panels * COLUMNS + part;
@@ -68,7 +68,8 @@ void NAME(respond)(const Term *terms, int count_of_terms, REAL *const *gates, co
                         for (long part = 0; part < panels * COLUMNS; part += LANES) {
                             long channel = panel * COLUMNS + part;
                             if (channel >= channels_out) break;
-                            const REAL *from = sum + row / GROUP * A * M * wide_step + row % GROUP * panels * COLUMNS + part;
+                            const REAL *from =
+                                sum + row / GROUP * A * M * wide_step + row % GROUP * panels * COLUMNS + part;
                             VECTOR cells[M * M];
                             for (int j = 0; j < M; j++) {
                                 VECTOR line[A];
@@ -77,7 +78,8 @@ void NAME(respond)(const Term *terms, int count_of_terms, REAL *const *gates, co
                                 NAME(back)(line, 1, cells + j, M);
                             }
                             long own = channels - channel % each;
-                            VECTOR more = offset ? NAME(some)(offset + NAME(channel)(channel, channels), own) : (VECTOR){0};
+                            VECTOR more = {0};
+                            if (offset) more = NAME(some)(offset + NAME(channel)(channel, channels), own);
                             REAL *gate = gates[channel / each] + channel % each;
                             for (int i = 0; i < M && top + i < height; i++) {
                                 REAL *to =
@@ -106,14 +108,14 @@ void NAME(retrace)(const Term *terms, int count_of_terms, REAL *field, long batc
                 long first = panel * COLUMNS, own = channels_out - first;
                 if (own > panels * COLUMNS) own = panels * COLUMNS;
                 for (long image = group * images; image < last; image++)
-                    for (long cell = 0; cell < height * width; cell++)
-                        for (long c = 0; c < own; c += LANES)
-                            NAME(put)(field + ((image * planes + plane) * height * width + cell) * channels_out + first + c,
-                                      (VECTOR){0}, own - c);
+                    for (long cell = 0; cell < height * width; cell++) {
+                        REAL *to = field + ((image * planes + plane) * height * width + cell) * channels_out + first;
+                        for (long c = 0; c < own; c += LANES) NAME(put)(to + c, (VECTOR){0}, own - c);
+                    }
                 for (long begin = 0; begin < filled; begin += stack) {
                     long own_rows = (last - group * images) * tiles - begin;
-                    NAME(products)(terms, count_of_terms, plane, planes, slots, group * filled + begin, stack, panel, panels,
-                                   0, A * A, sum);
+                    NAME(products)(terms, count_of_terms, plane, planes, slots, group * filled + begin, stack, panel,
+                                   panels, 0, A * A, sum);
                     for (long row = 0; row < stack && row < own_rows; row++) {
                         long image = group * images + (begin + row) / tiles, tile = (begin + row) % tiles;
                         long top = tile / across * M - MARGIN, left = tile % across * M - MARGIN;
@@ -146,8 +148,8 @@ void NAME(retrace)(const Term *terms, int count_of_terms, REAL *field, long batc
             }
 }
 
-/* Add to a kernel's sum what rows of a signal from `read` on and of a gradient, which has `of_out` times LANES channels,
- * from `written` on give: whole stacks. */
+/* Add to a kernel's sum what rows of a signal from `read` on and of a gradient, which has `of_out` times LANES
+ * channels, from `written` on give: whole stacks. */
 void NAME(weigh)(const REAL *signal, const REAL *gradient, REAL *sum, long in, long of_out, long read, long written,
                  long rows, long stack, REAL *scratch, int threads)
 {
@@ -160,14 +162,15 @@ void NAME(weigh)(const REAL *signal, const REAL *gradient, REAL *sum, long in, l
     for (long share = 0; share < shares; share++)
         for (long part = 0; part < parts; part++) {
             REAL *found = scratch + THREAD * NAME(scratch)();
-            long first = part * (CHANNELS / LANES), panel = share * wide, panels = panel + wide <= all ? wide : all - panel;
+            long first = part * (CHANNELS / LANES);
+            long panel = share * wide, panels = panel + wide <= all ? wide : all - panel;
             long some = blocks - first < CHANNELS / LANES ? blocks - first : CHANNELS / LANES;
             for (int u = 0; u < A; u++) { /* a line of places at a time, mapped back while it is at hand */
                 NAME(outers)(signal + (read / stack * A * A + u * A) * signal_step + first * stack * LANES, signal_step,
                              gradient + (written / stack * A * A + u * A) * gradient_step +
                                  panel * (COLUMNS / LANES) * stack * LANES,
-                             gradient_step, some, panels, of_out - panel * (COLUMNS / LANES), rows / stack, stack, found,
-                             stride);
+                             gradient_step, some, panels, of_out - panel * (COLUMNS / LANES), rows / stack, stack,
+                             found, stride);
                 for (long p = 0; p < panels; p++)
                     for (long channel = 0; channel < some * LANES && first * LANES + channel < in; channel++)
                         for (int c = 0; c < COLUMNS; c += LANES) {
