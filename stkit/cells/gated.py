@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from stkit.cells import squash
 from stkit.cells.compiled import gates as in_c
+from stkit.cells.modes import seen_by_modes
 from stkit.cells.squash import COMPLEMENT, DOUBLE, IDENTITY, NOTHING, SIGMOID, TANH, plain, promoted
 
 Squash = Literal["sigmoid", "tanh", "double"]
@@ -106,15 +107,6 @@ def _gated(
     else:
         made = _forward(a, b, c, d, more, functions, bias)
     return made
-
-
-def seen_by_modes() -> bool:
-    """Whether somebody is to see operators as such: a mode of torch's that traces, counts or fakes them.
-
-    Where nobody does, what an operator would call is called at once: the way through the dispatcher and back to Python
-    takes longer than a small kernel.
-    """
-    return torch._C._len_torch_dispatch_stack() > 0
 
 
 LIBRARY: Any = torch.library.Library("stkit", "FRAGMENT")  # type: ignore[no-untyped-call]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stkit.cells.gated import LIBRARY, kernels, seen_by_modes
+from stkit.cells.gated import LIBRARY, kernels
+from stkit.cells.modes import seen_by_modes
 
 MOST = 3
 """Tensors that the GPU's kernel joins at once."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from stkit.cells.compiled.kernels import in_memory
-from stkit.cells.gated import seen_by_modes
+from stkit.cells.modes import seen_by_modes
 
 if TYPE_CHECKING:
     from stkit.cells.gates import GateBlock

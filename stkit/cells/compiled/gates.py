@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stkit.cells.compiled.compiler import NoCompiler, library
+from stkit.cells.compiled.fields import empty_field_like
 from stkit.cells.compiled.kernels import in_memory
 
 
@@ -26,7 +27,7 @@ def fits(*tensors: Tensor | None) -> bool:
 
 def value(a: Tensor, b: Tensor, c: Tensor | None, d: Tensor | None, functions: Sequence[int], bias: float) -> Tensor:
     """See :func:`stkit.cells.squash.value`."""
-    made = torch.empty_like(a)
+    made = empty_field_like(a)
     given = (_address(part) for part in (a, b, c, d, made))
     _functions()[0](*given, a.numel(), _numbers(tuple(functions)), bias, torch.get_num_threads())
     return made
@@ -36,7 +37,7 @@ def gradients(
     gradient: Tensor, a: Tensor, b: Tensor, c: Tensor | None, d: Tensor | None, functions: Sequence[int], bias: float
 ) -> tuple[Tensor, ...]:
     """See :func:`stkit.cells.squash.gradients`."""
-    made = [torch.empty_like(a) if part is not None else None for part in (a, b, d, d)]
+    made = [empty_field_like(a) if part is not None else None for part in (a, b, d, d)]
     given = (_address(part) for part in (gradient, a, b, c, d, *made))
     _functions()[1](*given, a.numel(), _numbers(tuple(functions)), bias, torch.get_num_threads())
     return tuple(a.new_empty(0) if part is None else part for part in made)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from stkit.cells.compiled.compiler import LANES, Library, NoCompiler, library, part_of
+from stkit.cells.compiled.fields import empty_field
 from stkit.cells.tiles import OUTPUT, SCRATCH, SIDES
 
 Shape = Sequence[int]
@@ -177,8 +178,8 @@ class Kernels:
             offset: ``gates*width``, added.
         """
         like = terms[0].signal
-        size, layout = (shape[0], width, *shape[2:]), _channels_last(shape)
-        made = [torch.empty(size, dtype=self.dtype, memory_format=layout) for _ in range(gates)]
+        size = (shape[0], width, *shape[2:])
+        made = [empty_field(size, self.dtype, channels_last=True) for _ in range(gates)]
         offset = None if offset is None else offset.contiguous()
         self._functions["respond"](
             _terms(terms),
@@ -197,7 +198,7 @@ class Kernels:
     def retrace(self, terms: Sequence[Term], shape: Shape) -> Tensor:
         """The gradient of a field, ``shape`` (``B C *grid``), from products of gradients with turned kernels."""
         like = terms[0].signal
-        made = torch.empty(tuple(shape), dtype=self.dtype, memory_format=_channels_last(shape))
+        made = empty_field(shape, self.dtype, channels_last=True)
         self._functions["retrace"](
             _terms(terms),
             len(terms),
