@@ -5,11 +5,11 @@ Importing this loads no torch; counting parameters does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 from stkit.cli.inside import EXAMPLE_WIDTH, cell_states, layers_of, transition_states
+from stkit.cli.shipped import Shipped
 from stkit.errors import AmbiguousComponent, StkitError, UnknownComponent, suggest
 from stkit.plugin.manager import KINDS, plugins
 from stkit.plugin.parity import parity_of
@@ -45,6 +45,7 @@ def describe_all(name: str, kind: str | None = None, *, build: bool = True, coun
         AmbiguousComponent: if several plugins provide one of the same kind.
     """
     kinds = (_kind(kind),) if kind else SHOWN
+    shipped = Shipped()
     found = []
     for one in kinds:
         for slot in _slots(one):
@@ -54,12 +55,12 @@ def describe_all(name: str, kind: str | None = None, *, build: bool = True, coun
                 raise
             except UnknownComponent:
                 continue
-            found.append(_DESCRIBE.get(one, _component)(one, spec, build))
+            found.append(_DESCRIBE.get(one, _component)(one, spec, build, shipped))
     if not found:
         known = {n for one in kinds for n in plugins().names(one)}
         raise UnknownComponent(f"nothing is called {name!r}; {suggest(name, known, limit=40)}")
     if build and count:
-        _count([entry for entry in found if entry["kind"] in _COUNTED or entry.get("slot") == "transition"])
+        _count([entry for entry in found if entry["kind"] in _COUNTED or entry.get("slot") == "transition"], shipped)
     return found
 
 
@@ -106,7 +107,7 @@ def _common(kind: str, spec: Any) -> dict[str, Any]:
     }
 
 
-def _component(kind: str, spec: Any, build: bool) -> dict[str, Any]:
+def _component(kind: str, spec: Any, build: bool, shipped: Shipped) -> dict[str, Any]:
     from stkit.recipe.component import load_config
 
     config = load_config(spec)
@@ -119,12 +120,12 @@ def _component(kind: str, spec: Any, build: bool) -> dict[str, Any]:
             out["places"] = list(places)
     out["doc"] = " ".join((config.__doc__ or "").replace("``", "`").split())
     out["fields"] = [row for row in fields_of(config) if row["name"] != "name"]
-    out["used_by"] = _users(lambda values: _uses(values, spec, kind), by_default=kind != "cells")
+    out["used_by"] = shipped.users(lambda values: _uses(values, spec, kind), by_default=kind != "cells")
     return out
 
 
-def _cell(kind: str, spec: Any, build: bool) -> dict[str, Any]:
-    out = _component(kind, spec, build)
+def _cell(kind: str, spec: Any, build: bool, shipped: Shipped) -> dict[str, Any]:
+    out = _component(kind, spec, build, shipped)
     config = spec.load_config()
     out["slots"] = list(config.slots)
     out["places"] = ["x", *config.places]
@@ -140,19 +141,19 @@ def _cell(kind: str, spec: Any, build: bool) -> dict[str, Any]:
     return out
 
 
-def _architecture(kind: str, spec: Any, build: bool) -> dict[str, Any]:
+def _architecture(kind: str, spec: Any, build: bool, shipped: Shipped) -> dict[str, Any]:
     out = _common(kind, spec)
     out["default_variant"] = spec.default_variant
     out["variants"] = {
         name: {"difference": spec.differences.get(name, ""), "model": _plain(block)}
         for name, block in spec.variants.items()
     }
-    out["used_by"] = _users(lambda values: _is_architecture(values, spec), by_default=False)
+    out["used_by"] = shipped.users(lambda values: _is_architecture(values, spec), by_default=False)
     out["layers"] = layers_of(spec, build=build)
     return out
 
 
-def _recipe(kind: str, spec: Any, build: bool) -> dict[str, Any]:
+def _recipe(kind: str, spec: Any, build: bool, shipped: Shipped) -> dict[str, Any]:
     from stkit.recipe.loaded import load
     from stkit.recipe.shipped_files import recipe_path
 
@@ -167,37 +168,6 @@ def _recipe(kind: str, spec: Any, build: bool) -> dict[str, Any]:
     if build:
         out |= _counts({spec.name: loaded})
     return out
-
-
-def _users(uses: Callable[[Any], bool], *, by_default: bool) -> list[str]:
-    """Names of the shipped recipes whose values use something.
-
-    Args:
-        uses: whether a recipe's values do.
-        by_default: a recipe that does not name it may use it, too.
-    """
-    found = _loaded_recipes(None if by_default else uses)
-    return [name for name, loaded in found if uses(loaded.recipe.model_dump())]
-
-
-def _loaded_recipes(written: Callable[[Any], bool] | None = None) -> Iterator[tuple[str, Any]]:
-    """The shipped recipes, with their names.
-
-    Args:
-        written: only those of which this holds as they are written, defaults left out: to read a recipe takes little,
-            to check it imports the configuration of all that it names.
-    """
-    from stkit.recipe.compose import compose
-    from stkit.recipe.loaded import checked
-    from stkit.recipe.tree import plain
-
-    for spec in plugins().specs("recipes"):
-        try:
-            composed = compose(spec.qualified_name)
-            if written is None or written(plain(composed.tree)):
-                yield spec.name, checked(composed)
-        except StkitError:
-            continue  # an overlay
 
 
 def _is_architecture(values: Any, spec: Any) -> bool:
@@ -241,10 +211,11 @@ def _named(values: Any, key: str, names: tuple[str, ...]) -> bool:
     return False
 
 
-def _count(entries: list[dict[str, Any]]) -> None:
+def _count(entries: list[dict[str, Any]], shipped: Shipped) -> None:
     """What each shipped recipe needs that uses a component; a recipe that several entries name is built once."""
-    wanted = {name for entry in entries for name in entry["used_by"]}
-    counts = _counts({name: loaded for name, loaded in _loaded_recipes() if name in wanted})
+    if not entries:
+        return
+    counts = _counts(shipped.named({name for entry in entries for name in entry["used_by"]}))
     for entry in entries:
         entry |= {key: {name: found[name] for name in entry["used_by"]} for key, found in counts.items()}
 
