@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from stkit.cells.engine import Engine, Pieces
+from stkit.cells.engine import Engine, Pieces, entered, together
 from stkit.cells.fused import Fused
 from stkit.cells.winograd import Winograd
 
@@ -26,22 +26,13 @@ class Auto(Engine):
         self.processor = Winograd(where_it_pays=True)
         self.gpu = Fused()
 
-    @contextmanager
-    def sequence(self) -> Iterator[None]:
+    def sequence(self) -> AbstractContextManager[None]:
         """See :meth:`Engine.sequence`."""
-        with self.processor.sequence(), self.gpu.sequence():
-            yield
+        return entered([self.processor.sequence, self.gpu.sequence])
 
     def pieces(self, *, keep_weights: bool = True) -> Pieces:
         """See :meth:`Engine.pieces`."""
-        first, second = (engine.pieces(keep_weights=keep_weights) for engine in (self.processor, self.gpu))
-
-        @contextmanager
-        def both(again: bool) -> Iterator[None]:
-            with first(again), second(again):
-                yield
-
-        return both
+        return together(*(engine.pieces(keep_weights=keep_weights) for engine in (self.processor, self.gpu)))
 
     def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, with the gate's own bias."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,6 +61,22 @@ class Engine:
     def __call__(self, block: GateBlock, inputs: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, with its own bias if ``adds_bias``."""
         raise NotImplementedError
+
+
+@contextmanager
+def entered(contexts: Sequence[Callable[[], AbstractContextManager[None]]]) -> Iterator[None]:
+    """All of them, one inside the other."""
+    # Not an ExitStack: torch.compile cannot look into that.
+    if not contexts:
+        yield
+        return
+    with contexts[0](), entered(contexts[1:]):
+        yield
+
+
+def together(*pieces: Pieces) -> Pieces:
+    """Pieces of a sequence for several engines."""
+    return lambda again: entered([partial(piece, again) for piece in pieces])
 
 
 class OfSequences(Engine):
@@ -220,6 +237,23 @@ def _cut(kernel: Tensor, channels: tuple[int, ...]) -> tuple[Tensor, ...]:
     if len(channels) == 1:  # without a copy, forward and of the gradient
         return (kernel,)
     return tuple(part.contiguous() for part in torch.split(kernel, list(channels), dim=1))
+
+
+class LeavingSome(OfSequences):
+    """An engine that leaves some blocks to a :class:`Direct` of its own, which keeps their kernels for a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direct = Direct()
+
+    @contextmanager
+    def _span(self) -> Iterator[None]:
+        with self.direct.sequence(), super()._span():
+            yield
+
+    def pieces(self, *, keep_weights: bool = True) -> Pieces:
+        """See :meth:`Engine.pieces`."""
+        return together(super().pieces(keep_weights=keep_weights), self.direct.pieces(keep_weights=keep_weights))
 
 
 DIRECT = Direct()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stkit.cells.engine import DIRECT, OfSequences, same_convolution
+from stkit.cells.engine import LeavingSome, same_convolution
 from stkit.cells.joined import joined, last
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ REMEMBERED = 4
 """Concatenations that are found again: those of one cell's step."""
 
 
-class Fused(OfSequences):
+class Fused(LeavingSome):
     """Kernels that feed the same gates are put side by side once a sequence, and so are their sources at every step.
 
     ``[x, h] -> i f g o`` and ``[x, m] -> i' f' g'`` are two convolutions where :class:`stkit.cells.Direct` takes three
@@ -46,7 +46,7 @@ class Fused(OfSequences):
     def __call__(self, block: GateBlock, inputs: Inputs) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, with the gate's own bias."""
         if has_norms(block):
-            return block.biased(DIRECT(block, inputs))
+            return block.biased(self.direct(block, inputs))
         kind = _kind(inputs)
         first = next(iter(inputs.values()))[0]
         slices = first.shape[2] if first.ndim == 5 else 0

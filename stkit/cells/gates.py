@@ -8,10 +8,9 @@ Axes: ``B`` batch, ``C`` channels, then the grid: ``H W`` or ``D H W``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
@@ -19,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stkit.cells.base import NormFactory
-from stkit.cells.engine import DIRECT, Engine, Pieces
+from stkit.cells.engine import DIRECT, Engine, Pieces, entered, together
 
 Grid = Float[Tensor, "B _ *grid"]
 
@@ -160,24 +159,13 @@ def use_engine(module: nn.Module, engine: Engine) -> None:
 @contextmanager
 def sequence(module: nn.Module) -> Iterator[None]:
     """The span of one sequence for every engine inside ``module``: its weights are constant in it."""
-    with _all([engine.sequence for engine in _engines(module)]):
+    with entered([engine.sequence for engine in _engines(module)]):
         yield
 
 
 def pieces(module: nn.Module, *, keep_weights: bool = True) -> Pieces:
     """:meth:`stkit.cells.Engine.pieces` of every engine inside ``module``."""
-    made = [engine.pieces(keep_weights=keep_weights) for engine in _engines(module)]
-    return lambda again: _all([partial(piece, again) for piece in made])
-
-
-@contextmanager
-def _all(contexts: Sequence[Callable[[], AbstractContextManager[None]]]) -> Iterator[None]:
-    # One inside the other, not an ExitStack: torch.compile cannot look into that.
-    if not contexts:
-        yield
-        return
-    with contexts[0](), _all(contexts[1:]):
-        yield
+    return together(*(engine.pieces(keep_weights=keep_weights) for engine in _engines(module)))
 
 
 def _engines(module: nn.Module) -> list[Engine]:

@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from stkit.cells.compiled.compiler import NoCompiler, library
 from stkit.cells.compiled.group import CompiledGroup
 from stkit.cells.compiled.kernels import Kernels, Lent, in_memory, kernels, library_for
-from stkit.cells.engine import DIRECT, OfSequences
+from stkit.cells.engine import LeavingSome
 from stkit.cells.tiles import OUTPUT, SIDES, Tiles, tiles
 from stkit.cells.transformed import Group, OperatorGroup
 
@@ -34,7 +34,7 @@ LEAST = {"compiled": {3: (64, 1024), 5: (32, 1024)}, "by operators": {3: (64, 40
 Inputs = Mapping[str, tuple[Tensor, ...]]
 
 
-class Winograd(OfSequences):
+class Winograd(LeavingSome):
     """A tensor is transformed once for all blocks that read it, a kernel once a sequence; sources are summed there.
 
     Blocks whose kernels are not square with a side of 3 or 5, and tensors that are not on a processor in float32 or
@@ -71,7 +71,7 @@ class Winograd(OfSequences):
     def __call__(self, block: GateBlock, inputs: Inputs) -> dict[str, Tensor]:
         """One pre-activation ``B width H W`` for each gate of ``block``, without the gate's own bias."""
         if not self.takes(block, inputs):
-            return DIRECT(block, inputs)
+            return self.direct(block, inputs)
         own = _tiles_of(block)
         compiled = _compiled(inputs, own)
         self._begin(block)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stkit.cells import Direct, GateBlock, Source, onednn, sequence
+from stkit.cells import Auto, Direct, Engine, Fused, GateBlock, Source, Winograd, onednn, sequence
+from stkit.cells import engine as engines
 from stkit.cells.gates import pieces
 from stkit.testing.strategies import grids, seeds, tensor
 
@@ -101,6 +102,54 @@ def test_a_kernel_is_packed_once_a_forecast(monkeypatch: pytest.MonkeyPatch) -> 
     with torch.no_grad():
         rolled(block, fields, inside=False)
     assert found.made == 4
+
+
+LEFT: dict[str, tuple[type[Engine], int, bool]] = {
+    "too small to gain": (Auto, 3, False),
+    "no transform": (Winograd, 7, False),
+    "norms": (Fused, 3, True),
+}
+"""What each engine leaves to the direct convolution: the side of the kernels, and whether there are norms."""
+
+
+def direct_of(engine: Engine) -> Direct:
+    left = engine.processor if isinstance(engine, Auto) else engine
+    assert isinstance(left, Winograd | Fused)
+    return left.direct
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_what_is_left_to_direct_is_packed_once_a_forecast_too(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, kernel, norm = LEFT[case]
+    block, fields = built(0, kernel=kernel, norm=norm), of_steps(0, (5, 6))
+    with torch.no_grad():
+        directly, found = rolled(block, fields), Packings(monkeypatch)
+        block.engine = kind()
+        assert torch.equal(rolled(block, fields), directly)
+        assert (found.made, found.called) == (4, 4 * STEPS)
+        assert not direct_of(block.engine)._of_forecast
+        with sequence(block):  # as what is computed again in a backward pass
+            piece = pieces(block)
+            with piece(False):
+                assert torch.equal(rolled(block, fields, inside=False), directly)
+    assert found.made == 4
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_kernels_of_one_cell_are_cut_once_a_sequence(gradients: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    block, fields, cut, cuts = built(0, kernel=1), of_steps(0, (5, 6)), engines._cut, Counter[int]()
+    expected = rolled(block, fields)
+
+    def counted(kernel: Tensor, channels: tuple[int, ...]) -> tuple[Tensor, ...]:
+        cuts[len(channels)] += 1
+        return cut(kernel, channels)
+
+    monkeypatch.setattr(engines, "_cut", counted)
+    block.engine = Auto()
+    with torch.set_grad_enabled(gradients):
+        assert torch.equal(rolled(block, fields), expected)
+    assert cuts[2] == 1  # the one source of two tensors
+    assert not direct_of(block.engine)._own
 
 
 def test_nothing_is_packed_where_gradients_may_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
