@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from stkit.cli.main import run
 from stkit.errors import RecipeError
 from stkit.plugin.manager import KINDS, plugins
 from stkit.recipe import load
-from stkit.recipe.loaded import checked
+from stkit.recipe.compose import Composed, compose
+from stkit.recipe.loaded import LoadedRecipe, checked
 from stkit.recipe.sections.model import ModelConfig
 
 from ..fake_site import FakeSite, cell
@@ -294,18 +296,32 @@ def test_info_checks_only_the_recipes_that_name_it(kind: str, name: str, monkeyp
         return name in own
 
     counted = []
-    monkeypatch.setattr(
-        "stkit.recipe.loaded.checked", lambda composed: (counted.append(composed), checked(composed))[1]
-    )
+    monkeypatch.setattr("stkit.cli.shipped.checked", lambda composed: (counted.append(composed), checked(composed))[1])
     (found,) = describe_all(name, kind, build=False)
     assert found["used_by"] == [recipe for recipe, model in every.items() if uses(model)]
     assert 0 < len(found["used_by"]) < len(every)
-    assert len(counted) < len(every)
+    assert len(found["used_by"]) <= len(counted) < len(every)
+
+
+@pytest.mark.parametrize("name", ["mse", "rmse"])
+def test_info_of_a_loss_or_score_checks_each_recipe_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And builds none: how many parameters there are is no matter of these."""
+    checks = Counter[str]()
+
+    def once(composed: Composed) -> LoadedRecipe:
+        checks[composed.name] += 1
+        return checked(composed)
+
+    monkeypatch.setattr("stkit.cli.shipped.checked", once)
+    monkeypatch.setattr("stkit.recipe.dryrun.dry_run", None)
+    found = describe_all(name)
+    assert any(entry["used_by"] for entry in found)
+    assert set(checks.values()) == {1}
 
 
 def test_info_counts_at_the_shipped_recipes(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     small = "mim-mnist-small"  # to build the published sizes takes a while
-    monkeypatch.setattr("stkit.cli.describe._loaded_recipes", lambda *_: iter([(small, load(small))]))
+    monkeypatch.setattr("stkit.cli.shipped.Shipped._each", lambda _: iter([(small, small, compose(small))]))
     (found,) = data(capsys, "info", "mim_star")
     assert found["used_by"] == []
     assert found["parameters"] == found["flops_per_window"] == {}
