@@ -11,6 +11,7 @@ from typing import Any
 from stkit.cli.inside import EXAMPLE_WIDTH, cell_states, layers_of, transition_states
 from stkit.cli.shipped import Shipped
 from stkit.errors import AmbiguousComponent, StkitError, UnknownComponent, suggest
+from stkit.plugin.field_docs import field_docs
 from stkit.plugin.manager import KINDS, plugins
 from stkit.plugin.parity import parity_of
 
@@ -68,10 +69,11 @@ def fields_of(config: Any, prefix: str = "") -> list[dict[str, str]]:
     """The fields of a configuration class, those of its sections after them: name, type, default, what it means."""
     from stkit.recipe.fields import describe_field, submodels
 
+    docs = field_docs(config)
     rows = []
     for name, field in config.model_fields.items():
         kind, default = describe_field(field)
-        doc = " ".join((field.description or "").replace("``", "`").split())
+        doc = " ".join(docs.get(name, "").replace("``", "`").split())
         rows.append({"name": f"{prefix}{name}", "type": kind, "default": default, "doc": doc})
         for section in submodels(field.annotation):
             rows += fields_of(section, f"{prefix}{name}.")

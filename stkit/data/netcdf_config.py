@@ -26,6 +26,7 @@ class NetcdfConfig(ComponentConfig):
     """Names in the file, one channel each; empty: the only one that has time, rows and columns. Beside these a variable
     may have no time (a depth); ``data.roles`` then names it as static."""
     dimensions: DimensionsConfig = DimensionsConfig()
+    """Names of the dimensions in the file, where they are not recognised."""
     select: dict[str, float | int | str] = {}
     """For a further dimension (level, member) the coordinate to take: ``{depth: 0.5}``; its number, from 0, where the
     dimension has no coordinate."""

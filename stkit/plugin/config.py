@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator
+from pydantic_core import CoreSchema
+
+from stkit.plugin.field_docs import Written, field_docs
 
 
 class Config(BaseModel):
     """Base of every configuration: an unknown key is an error, and values do not change once checked.
 
-    A docstring under a field becomes its description in the JSON schema and in the generated documentation.
+    A docstring under a field becomes its description in the JSON schema and in the generated documentation, which ask
+    :func:`stkit.plugin.field_docs.field_docs`.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    __written__: ClassVar[Written | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__written__ = Written.of(cls.__module__, sys._getframe(1))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, doc in field_docs(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", doc)
+        return schema
 
 
 @dataclass(frozen=True, slots=True)

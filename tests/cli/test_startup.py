@@ -27,6 +27,9 @@ LIGHT = [
     ["info", "predrnn", "--no-build"],
     ["info", "st_lstm", "--no-build"],
     ["info", "predrnn-sst", "--no-build"],
+    ["info", "mse"],
+    ["info", "rmse"],
+    ["info", "recall", "--no-build"],
     ["runs"],
     ["completion", "bash"],
     ["new-plugin", "my-idea", "--dry-run"],
@@ -47,6 +50,15 @@ def test_no_heavy_library_is_imported(arguments: list[str]) -> None:
     code = CODE.format(heavy=HEAVY)
     out = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert out.stdout.strip().splitlines()[-1] == "HEAVY []", out.stdout[-500:] + out.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["validate", "predrnn-sst"], ["info", "predrnn", "--no-build"]], ids=" ".join
+)
+def test_no_source_is_read_where_no_field_is_described(arguments: list[str]) -> None:
+    code = "import linecache, sys\nfrom stkit.cli.main import run\nrun(sys.argv[1:])\nprint(list(linecache.cache))"
+    out = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]"
 
 
 def test_completion_imports_none_either() -> None:

@@ -17,13 +17,14 @@ from stkit.data.calendar import Times
 from stkit.data.pictures import by_number
 from stkit.errors import DataError
 from stkit.plugin.config import ComponentConfig
+from stkit.plugin.field_docs import field_docs
 
 _DIGITS = re.compile(r"(?<!\d)(\d{8})[-_T]?(\d{4}(?:\d{2})?)(?!\d)")
 
 
 def had_from(config: ComponentConfig, field: str | None = None) -> str:
     """Where the data is had, as the configuration (or one of its fields) says."""
-    about = inspect.getdoc(type(config)) if field is None else type(config).model_fields[field].description
+    about = inspect.getdoc(type(config)) if field is None else field_docs(type(config)).get(field)
     said = " ".join((about or "").split())
     return said[said.index("Had from") :] if "Had from" in said else said
 
