@@ -110,15 +110,15 @@ def test_what_is_below_all_use_counts_as_zero() -> None:
     assert not found.any()
 
 
-def test_channels_of_different_sizes() -> None:
-    """The largest decides how exact the others are: no worse than what the sum of vectors makes of them."""
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("decades", [0, 2, 4, 6])
+def test_channels_of_different_sizes(kernel: int, decades: int) -> None:
+    """The largest decides how exact the others are: still within ten times what plain float32 makes of them."""
     torch.manual_seed(0)
-    gates = block(32, 32, 5)
-    fields = [torch.randn(4, count, 16, 16) * torch.logspace(0, 4, count)[:, None, None] for count in (32, 35)]
-    truth, ours = exact(gates, fields), run(gates, fields, Winograd())
-    with without_matrix_unit():
-        theirs = run(gates, fields, Winograd())
-    assert error(ours, truth) <= 1.1 * error(theirs, truth)
+    gates = block(32, 32, kernel)
+    fields = [torch.randn(4, count, 16, 16) * torch.logspace(0, decades, count)[:, None, None] for count in (32, 35)]
+    truth = exact(gates, fields)
+    assert error(run(gates, fields, Winograd()), truth) <= 10 * error(run(gates, fields, DIRECT), truth)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

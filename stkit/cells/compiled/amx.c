@@ -1,10 +1,12 @@
 /* Products of float32 matrices by the matrix unit of a processor (AMX), which multiplies whole numbers of 8 bits and adds
  * in 32.
  *
- * A row of the left operand and a column of the right one, for GROUPED steps of the sum together, are whole numbers of 32
- * bits times a power of two. Such a number is x0 2^24 + x1 2^16 + x2 2^8 + x3 with digits of 8 bits. A product is the sum
- * of x0*y0 2^48, (x0*y1 + x1*y0) 2^40 and so on down to 2^24, each without any rounding: what is left out is below 2^-30
- * of the largest numbers of the row and the column, and what makes an error is that a result is float32 again.
+ * A row of the left operand, for GROUPED steps of the sum together, is whole numbers of 32 bits times a power of two; a
+ * column of the right one is whole numbers of 24 bits times what fits its largest best, so that kernels, which come from
+ * far, take less memory. With digits of 8 bits they are x0 2^24 + x1 2^16 + x2 2^8 + x3 and y0 2^16 + y1 2^8 + y2. A
+ * product is the sum of x0*y0 2^40, (x0*y1 + x1*y0) 2^32 and so on down to 2^16, each without any rounding; what is left
+ * out is below 2^-30 of the largest numbers of the row and the column. So what makes an error is that a column has 24 bits
+ * for its largest number, and that a result is float32 again.
  *
  * A tile is 16 rows of 64 bytes. Of the left operand it has 16 rows and STEPS steps of the sum, of the right one these
  * steps and 16 columns. Steps k, 16+k, 32+k and 48+k lie side by side, so that a row of a tile is made of four vectors.
@@ -15,10 +17,10 @@
 #define unit unit_is_used
 #include <immintrin.h>
 
+#define LARGEST 0x7f7f00 /* of a number of the right operand */
 #define TILE 1024
 #define STEPS 64
 #define GROUPED 128
-#define PARTS 4
 
 static void start_unit(void)
 {
@@ -56,8 +58,20 @@ static inline void scales(__m512i largest, __m512 *factor, __m512 *worth)
     *worth = _mm512_mask_mov_ps(*worth, not_finite, _mm512_set1_ps(__builtin_nanf("")));
 }
 
-/* Four vectors of steps of the sum to as many of digits, side by side; these are `apart` bytes apart. */
-static inline __attribute__((always_inline)) void digits(const __m512 *x, __m512 factor, char *to, long apart)
+/* As `scales`, of a right operand: its columns are worth what makes the largest number the largest with its digits. */
+static inline void scales_right(__m512i largest, __m512 *factor, __m512 *worth)
+{
+    const float least = 0x1p-96f;
+    __m512 size = _mm512_castsi512_ps(largest);
+    __mmask16 some = _mm512_cmp_ps_mask(size, _mm512_set1_ps(least), _CMP_NLT_UQ);
+    __mmask16 not_finite = _mm512_cmpgt_epi32_mask(largest, _mm512_set1_epi32(0x7f7fffff));
+    *factor = _mm512_maskz_div_ps(some, _mm512_set1_ps(LARGEST), size);
+    *worth = _mm512_maskz_mul_ps(some, size, _mm512_set1_ps(0x1p16f / LARGEST));
+    *worth = _mm512_mask_mov_ps(*worth, not_finite, _mm512_set1_ps(__builtin_nanf("")));
+}
+
+/* Four vectors of steps of the sum to `count` vectors of their last digits, side by side, `apart` bytes apart. */
+static inline __attribute__((always_inline)) void digits(const __m512 *x, __m512 factor, int count, char *to, long apart)
 {
     const __m512i half = _mm512_set1_epi32(0x80808080), odd = _mm512_set1_epi32(0x00ff00ff),
                   low = _mm512_set1_epi32(0x0000ffff);
@@ -67,10 +81,11 @@ static inline __attribute__((always_inline)) void digits(const __m512 *x, __m512
 #define SELECT(mask, a, b) _mm512_ternarylogic_epi32(mask, a, b, 0xca)
     __m512i a = SELECT(odd, y[0], _mm512_slli_epi32(y[1], 8)), b = SELECT(odd, _mm512_srli_epi32(y[0], 8), y[1]);
     __m512i c = SELECT(odd, y[2], _mm512_slli_epi32(y[3], 8)), d = SELECT(odd, _mm512_srli_epi32(y[2], 8), y[3]);
-    __m512i found[PARTS] = {SELECT(low, _mm512_srli_epi32(b, 16), d), SELECT(low, _mm512_srli_epi32(a, 16), c),
+    __m512i found[DIGITS_LEFT] = {SELECT(low, _mm512_srli_epi32(b, 16), d), SELECT(low, _mm512_srli_epi32(a, 16), c),
                             SELECT(low, b, _mm512_slli_epi32(d, 16)), SELECT(low, a, _mm512_slli_epi32(c, 16))};
     UNROLLED
-    for (int part = 0; part < PARTS; part++) _mm512_store_si512(to + part * apart, _mm512_xor_si512(half, found[part]));
+    for (int part = 0; part < count; part++)
+        _mm512_store_si512(to + part * apart, _mm512_xor_si512(half, found[DIGITS_LEFT - count + part]));
 }
 
 /* A tile of 16 by 16 fours of bytes, turned round in place. */
@@ -110,7 +125,7 @@ typedef struct {
     const float *worth;
 } Left;
 
-/* Of the right operand: STEPS steps of two tiles of PARTS parts each, one after the other, and what its columns are worth. */
+/* Of the right operand: STEPS steps of two tiles of DIGITS_RIGHT parts each, one after the other, and what its columns are worth. */
 typedef struct {
     const char *digits;
     const float *worth;
@@ -122,7 +137,7 @@ static void multiply_tiles(Left left, Right right, long tiles, long steps, float
                            int anew, const char *soon)
 {
     int found[4][16][16] __attribute__((aligned(64)));
-    long lines = (steps * 2 * PARTS * TILE / 64 + steps * tiles * 2 - 1) / (steps * tiles * 2);
+    long lines = (steps * 2 * DIGITS_RIGHT * TILE / 64 + steps * tiles * 2 - 1) / (steps * tiles * 2);
     for (long tile = 0; tile < tiles; tile++)
         for (int half = 0; half < 2; half++) {
             _tile_zero(0);
@@ -131,27 +146,25 @@ static void multiply_tiles(Left left, Right right, long tiles, long steps, float
             _tile_zero(3);
             for (long step = 0; step < steps; step++) {
                 const char *a = left.digits + step * left.step + tile * left.tile;
-                const char *b = right.digits + (step * 2 + half) * PARTS * TILE;
+                const char *b = right.digits + (step * 2 + half) * DIGITS_RIGHT * TILE;
 #define LEFT(to, one) _tile_loadd(to, a + one * left.part, 64)
 #define RIGHT(to, one) _tile_loadd(to, b + one * TILE, 64)
                 LEFT(4, 0); /* each digit is read once, and sums of one weight are not added to one after the other */
-                RIGHT(6, 3);
-                _tile_dpbssd(3, 4, 6);
-                RIGHT(7, 2);
-                _tile_dpbssd(2, 4, 7);
-                RIGHT(6, 1);
-                _tile_dpbssd(1, 4, 6);
+                RIGHT(6, 2);
+                _tile_dpbssd(2, 4, 6);
+                RIGHT(7, 1);
+                _tile_dpbssd(1, 4, 7);
                 LEFT(5, 1);
-                _tile_dpbssd(3, 5, 7);
-                _tile_dpbssd(2, 5, 6);
-                RIGHT(7, 0);
-                _tile_dpbssd(0, 4, 7);
+                _tile_dpbssd(3, 5, 6);
+                _tile_dpbssd(2, 5, 7);
+                RIGHT(6, 0);
+                _tile_dpbssd(0, 4, 6);
                 LEFT(4, 2);
-                _tile_dpbssd(3, 4, 6);
-                _tile_dpbssd(2, 4, 7);
-                _tile_dpbssd(1, 5, 7);
-                LEFT(4, 3);
+                _tile_dpbssd(1, 5, 6);
                 _tile_dpbssd(3, 4, 7);
+                LEFT(5, 3);
+                _tile_dpbssd(2, 4, 6);
+                _tile_dpbssd(3, 5, 6);
                 for (long line = 0; line < lines; line++, soon += 64) __builtin_prefetch(soon, 0, 3);
             }
             _tile_stored(0, found[0], 64);

@@ -39,6 +39,10 @@ void advise(void *from, long bytes)
 #include <unistd.h>
 #endif
 
+/* How many digits numbers of its left and its right operand have. */
+#define DIGITS_LEFT 4
+#define DIGITS_RIGHT 3
+
 static int unit_is_used;
 
 /* Whether it is used from now on, if that is wanted: the system must allow it, once for a process. */

@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from stkit.cells.tiles import OUTPUT, Matrix, maps
 
 SOURCES = Path(__file__).parent
@@ -78,10 +80,26 @@ def text(part: str) -> str:
         return sizes + _file("gates.c")
     real, _, side = part.partition("_")
     named = dict(zip(("BACK", "KERNEL", "FORTH"), maps(OUTPUT, int(side)), strict=True))
+    named["SHARES"] = shares(named["BACK"], named["FORTH"])
     tables = "".join(_table(name, matrix) for name, matrix in named.items())
     made = f"#define REAL {real}\n#define R {side}\n#define NAME(x) x##_{part}\n"
     files = FILES if real == "float" else FILES[1:]
     return sizes + tables + made + "".join(map(_file, files))
+
+
+def shares(back: Matrix, forth: Matrix) -> Matrix:
+    """How much of the error of each place before it a place of a kernel takes back when it is rounded (``a a``).
+
+    The errors ``e`` of a kernel's places, in one dimension, change a result by ``back ((forth d) . e)``, on average over
+    fields ``d`` of independent cells by ``e^T Q e`` with ``Q = (back^T back) . (forth forth^T)``; the gradient of a
+    field, which comes through the transposes, by the same. With ``Q = S^T D S``, ``S`` lower triangular with ones and
+    ``D`` diagonal, that is the sum of ``D_n (e_n + sum over k < n of S_nk e_k)^2``. So when places are rounded one after
+    the other, each to where its own bracket is smallest, what is left are the brackets, each no more than half a unit.
+    In two dimensions ``S`` is the Kronecker product of two of these.
+    """
+    square = (back.T @ back) * (forth @ forth.T)
+    factor = np.linalg.cholesky(square[::-1, ::-1])[::-1, ::-1].T
+    return np.ascontiguousarray(np.tril(factor / np.diag(factor)[:, None], -1))
 
 
 def _file(name: str) -> str:

@@ -16,12 +16,39 @@ static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, l
         }
         scales(_mm512_set1_epi32(_mm512_reduce_max_epi32(largest)), &factor, &worth);
         for (long step = 0; step < (some + 3) / 4; step++) {
-            char *to = (char *)(place + ((group * 2 + step) * PARTS * stack + row) * 16);
-            digits(x + 4 * step, factor, to, stack * 64);
-            for (int part = 0; part < PARTS; part++) /* for the tile after the next */
+            char *to = (char *)(place + ((group * 2 + step) * DIGITS_LEFT * stack + row) * 16);
+            digits(x + 4 * step, factor, DIGITS_LEFT, to, stack * 64);
+            for (int part = 0; part < DIGITS_LEFT; part++) /* for the tile after the next */
                 __builtin_prefetch(to + part * stack * 64 + 128, 1, 3);
         }
-        place[(DIGITS(blocks) * 16 + group) * stack + row] = worth[0];
+        place[(NUMBERS(blocks, DIGITS_LEFT) * 16 + group) * stack + row] = worth[0];
+    }
+}
+
+/* A transformed kernel, one vector of columns, as whole numbers in its columns' units: each place is rounded to where it
+ * cancels most of what the rounding of those before it does to a result. See `shares` in compiler.py. */
+static void NAME(round_together)(__m512 *kernel, const __m512 *factor, const __m512 *unit)
+{
+    const __m512 most = _mm512_set1_ps(LARGEST), least = _mm512_set1_ps(-LARGEST);
+    __m512 errors[A][A];
+    for (int u = 0; u < A; u++) {
+        __m512 found[A];
+        UNROLLED
+        for (int v = 0; v < A; v++) {
+            __m512 above = _mm512_setzero_ps();
+            for (int before = 0; before < u; before++)
+                above = _mm512_fmadd_ps(_mm512_set1_ps((float)SHARES[u][before]), errors[before][v], above);
+            __m512 known = above, x = kernel[u * A + v];
+            UNROLLED
+            for (int before = 0; before < v; before++)
+                if (SHARES[v][before] != 0)
+                    known = _mm512_fmadd_ps(_mm512_set1_ps((float)SHARES[v][before]), found[before], known);
+            __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(_mm512_sub_ps(x, known), factor[u * A + v]), 0);
+            whole = _mm512_max_ps(_mm512_min_ps(whole, most), least);
+            errors[u][v] = _mm512_fmsub_ps(whole, unit[u * A + v], x);
+            found[v] = _mm512_add_ps(errors[u][v], above);
+            kernel[u * A + v] = whole;
+        }
     }
 }
 
@@ -29,37 +56,44 @@ static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, l
 static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, long out, long each_out, long rows,
                               long each_in, long out_step, long in_step, REAL *scratch, int threads)
 {
+    const long next = A * A + 1; /* vectors from one row to the next */
     long blocks = rows / LANES, size = NAME(kernel_of_digits)(blocks);
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
     for (long panel = 0; panel < panels; panel++)
         for (long group = 0; group < GROUPS(blocks); group++)
             for (int half = 0; half < 2; half++) {
-                REAL *found = scratch + THREAD * NAME(scratch)();
+                __m512 *found = (__m512 *)(scratch + THREAD * NAME(scratch)()), factor[A * A], unit[A * A];
+                __m512i largest[A * A];
                 long first = group * GROUPED, some = rows - first < GROUPED ? rows - first : GROUPED;
-                for (long row = 0; row < some; row++)
+                for (long place = 0; place < A * A; place++) largest[place] = _mm512_setzero_si512();
+                for (long row = 0; row < some; row++) {
                     NAME(transform_row)(kernel, panel * COLUMNS + half * LANES, out, each_out,
-                                        NAME(channel)(first + row, each_in), out_step, in_step, found + row * LANES,
-                                        (GROUPED + 1) * LANES);
+                                        NAME(channel)(first + row, each_in), out_step, in_step,
+                                        (REAL *)(found + row * next), LANES);
+                    for (long place = 0; place < A * A; place++)
+                        largest[place] = larger(largest[place], found[row * next + place]);
+                }
                 for (long place = 0; place < A * A; place++) {
-                    const VECTOR *values = (const VECTOR *)(found + place * (GROUPED + 1) * LANES);
+                    __m512 worth;
+                    scales_right(largest[place], &factor[place], &worth);
+                    unit[place] = _mm512_mul_ps(worth, _mm512_set1_ps(0x1p-16f));
                     REAL *own = packed + (panel * A * A + place) * size;
-                    __m512 factor, worth;
-                    __m512i largest = _mm512_setzero_si512();
-                    for (long row = 0; row < some; row++) largest = larger(largest, (__m512)values[row]);
-                    scales(largest, &factor, &worth);
+                    _mm512_storeu_ps(own + (NUMBERS(blocks, DIGITS_RIGHT) * 16 + group) * COLUMNS + half * 16, worth);
+                }
+                for (long row = 0; row < some; row++) NAME(round_together)(found + row * next, factor, unit);
+                for (long place = 0; place < A * A; place++)
                     for (long step = 0; step * STEPS < some; step++) {
-                        char *to = (char *)own + (((group * 2 + step) * 2 + half) * PARTS) * TILE;
+                        char *to = (char *)(packed + (panel * A * A + place) * size) +
+                                   ((group * 2 + step) * 2 + half) * DIGITS_RIGHT * TILE;
                         for (long row = 0; row < 16; row++) {
                             __m512 x[4];
                             for (int i = 0; i < 4; i++) {
                                 long one = step * STEPS + i * 16 + row;
-                                x[i] = one < some ? (__m512)values[one] : _mm512_setzero_ps();
+                                x[i] = one < some ? found[one * next + place] : _mm512_setzero_ps();
                             }
-                            digits(x, factor, to + row * 64, TILE);
+                            digits(x, _mm512_set1_ps(1), DIGITS_RIGHT, to + row * 64, TILE);
                         }
                     }
-                    _mm512_storeu_ps(own + (DIGITS(blocks) * 16 + group) * COLUMNS + half * 16, worth);
-                }
             }
 }
 
@@ -79,15 +113,15 @@ static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long p
                 const REAL *signal = (const REAL *)term->signal + own_place * NAME(place_of_digits)(blocks, stack);
                 const REAL *kernel = (const REAL *)term->kernel +
                                      ((panel + p) * A * A + from + place) * NAME(kernel_of_digits)(blocks);
-                const REAL *rows = signal + DIGITS(blocks) * 16 * stack;
-                const REAL *columns = kernel + DIGITS(blocks) * 16 * COLUMNS;
+                const REAL *rows = signal + NUMBERS(blocks, DIGITS_LEFT) * 16 * stack;
+                const REAL *columns = kernel + NUMBERS(blocks, DIGITS_RIGHT) * 16 * COLUMNS;
                 for (long group = 0; group < GROUPS(blocks); group++) {
                     long left = (blocks + 3) / 4 - 2 * group;
                     long part = stack * 64;
-                    Left own = {(const char *)signal + group * 2 * PARTS * part, PARTS * part, part, TILE,
+                    Left own = {(const char *)signal + group * 2 * DIGITS_LEFT * part, DIGITS_LEFT * part, part, TILE,
                                 rows + group * stack};
-                    Right other = {(const char *)kernel + group * 2 * 2 * PARTS * TILE, columns + group * COLUMNS};
-                    const char *soon = other.digits + 2 * 2 * PARTS * TILE;
+                    Right other = {(const char *)kernel + group * 2 * 2 * DIGITS_RIGHT * TILE, columns + group * COLUMNS};
+                    const char *soon = other.digits + 2 * 2 * DIGITS_RIGHT * TILE;
                     multiply_tiles(own, other, stack / 16, left < 2 ? left : 2,
                                    sum + place * step + p * COLUMNS, places * step, stride, anew, soon);
                     anew = 0;
@@ -102,21 +136,21 @@ static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long p
 }
 
 /* LANES channels of the tiles of some stacks, `next` numbers apart, in digits: what the channels are worth. */
-static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long stacks, long stack, char *to, long apart)
+static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long stacks, long stack, int count, char *to, long apart)
 {
     __m512 factor, worth;
     __m512i largest = _mm512_setzero_si512();
     for (long one = 0; one < stacks; one++)
         for (long tile = 0; tile < stack; tile++)
             largest = larger(largest, _mm512_loadu_ps(from + one * next + tile * LANES));
-    scales(largest, &factor, &worth);
+    (count == DIGITS_LEFT ? scales : scales_right)(largest, &factor, &worth);
     for (long one = 0; one < stacks; one++)
         for (long row = 0; row < 16; row++) {
             __m512 x[4];
             for (int i = 0; i < 4; i++)
                 if (i * 16 < stack) x[i] = _mm512_loadu_ps(from + one * next + (i * 16 + row) * LANES);
                 else x[i] = _mm512_setzero_ps();
-            digits(x, factor, to + one * apart + row * 64, TILE);
+            digits(x, factor, count, to + one * apart + row * 64, TILE);
         }
     return worth;
 }
@@ -126,8 +160,8 @@ static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long sta
 static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REAL *gradient, long gradient_step,
                                  long some, long panels, long columns, long stacks, long stack, REAL *to, long stride)
 {
-    char left[2][CHANNELS / 16][PARTS][TILE] __attribute__((aligned(64)));
-    char right[2][2][PARTS][TILE] __attribute__((aligned(64)));
+    char left[2][CHANNELS / 16][DIGITS_LEFT][TILE] __attribute__((aligned(64)));
+    char right[2][2][DIGITS_RIGHT][TILE] __attribute__((aligned(64)));
     float rows[CHANNELS], of_columns[COLUMNS];
     start_unit();
     for (long v = 0; v < A; v++, signal += signal_step, gradient += gradient_step)
@@ -135,11 +169,11 @@ static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REA
             long steps = stacks - first < 2 ? stacks - first : 2;
             for (long block = 0; block < some; block++) {
                 const REAL *from = signal + first * A * A * signal_step + block * stack * LANES;
-                __m512 worth = NAME(digits_of_tiles)(from, A * A * signal_step, steps, stack, left[0][block][0],
+                __m512 worth = NAME(digits_of_tiles)(from, A * A * signal_step, steps, stack, DIGITS_LEFT, left[0][block][0],
                                                      sizeof left[0]);
                 _mm512_storeu_ps(rows + block * 16, worth);
                 for (long step = 0; step < steps; step++)
-                    for (int part = 0; part < PARTS; part++) turn(left[step][block][part]);
+                    for (int part = 0; part < DIGITS_LEFT; part++) turn(left[step][block][part]);
             }
             for (long p = 0; p < panels; p++) {
                 for (long half = 0; half < 2; half++) {
@@ -147,12 +181,12 @@ static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REA
                     __m512 worth = _mm512_setzero_ps();
                     const REAL *from = gradient + first * A * A * gradient_step + column * stack * LANES;
                     if (column < columns)
-                        worth = NAME(digits_of_tiles)(from, A * A * gradient_step, steps, stack, right[0][half][0],
+                        worth = NAME(digits_of_tiles)(from, A * A * gradient_step, steps, stack, DIGITS_RIGHT, right[0][half][0],
                                                       sizeof right[0]);
                     _mm512_storeu_ps(of_columns + half * 16, worth);
                 }
                 __asm__ volatile("" ::: "memory");
-                Left own = {left[0][0][0], sizeof left[0], TILE, PARTS * TILE, rows};
+                Left own = {left[0][0][0], sizeof left[0], TILE, DIGITS_LEFT * TILE, rows};
                 Right other = {right[0][0][0], of_columns};
                 multiply_tiles(own, other, some, steps, to + p * CHANNELS * stride + v * COLUMNS, LANES * stride,
                                stride, first == 0, (const char *)right);

@@ -86,13 +86,16 @@ static inline long NAME(place)(long blocks, long stack) { return (blocks * stack
 
 /* For the matrix unit: of each STEPS channels the digits, those of the same weight together, 16 numbers of memory to a row
  * or column; what each row or column is worth, for every GROUPED channels; of a signal the gap. */
-#define DIGITS(blocks) (((blocks) + 3) / 4 * 4)
+#define NUMBERS(blocks, digits) (((blocks) + 3) / 4 * (digits))
 #define GROUPS(blocks) (((blocks) + 7) / 8)
 static inline long NAME(place_of_digits)(long blocks, long stack)
 {
-    return (DIGITS(blocks) * 16 + GROUPS(blocks)) * stack + LANES;
+    return (NUMBERS(blocks, DIGITS_LEFT) * 16 + GROUPS(blocks)) * stack + LANES;
 }
-static inline long NAME(kernel_of_digits)(long blocks) { return (DIGITS(blocks) * 16 + GROUPS(blocks)) * COLUMNS; }
+static inline long NAME(kernel_of_digits)(long blocks)
+{
+    return (NUMBERS(blocks, DIGITS_RIGHT) * 16 + GROUPS(blocks)) * COLUMNS;
+}
 
 /* Rows of a slice of a signal, and of a stack. */
 long NAME(rows_of_slice)(long batch, long height, long width) { return NAME(slots)(batch, NAME(tiles)(height, width)); }

@@ -23,7 +23,7 @@ long NAME(scratch)(void)
 {
     long ahead = TILES / GROUP * A * (M + 1) * (GROUP * PANELS * COLUMNS + LANES);
     long back = TILES / GROUP * A * A * (GROUP * PANELS_BACK * COLUMNS + LANES);
-    long outers = PANELS_OUTER * CHANNELS * (A * COLUMNS + LANES), kernels = A * A * (CHANNELS + 1) * LANES;
+    long outers = PANELS_OUTER * CHANNELS * (A * COLUMNS + LANES), kernels = (A * A + 1) * CHANNELS * LANES;
     long most = ahead > back ? ahead : back;
     if (outers > most) most = outers;
     return kernels > most ? kernels : most;
