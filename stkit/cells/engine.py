@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stkit.cells.compiled.kernels import in_memory
+from stkit.cells.compiled.kernels import channels_last, in_memory
 from stkit.cells.onednn import Packed, convolved, packed, packs, undisturbed
 
 if TYPE_CHECKING:
@@ -228,8 +228,8 @@ def summed_convolution(parts: Sequence[Tensor], kernels: Sequence[Tensor], bias:
 
 
 def _channels_last(x: Tensor) -> bool:
-    """Whether the channels of a cell lie side by side on a processor, and those of the next one after them."""
-    return x.device.type == "cpu" and not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+    """Whether they lie so on a processor, and in no other order at the same time."""
+    return x.is_cpu and not x.is_contiguous() and channels_last(x)
 
 
 def _cut(kernel: Tensor, channels: tuple[int, ...]) -> tuple[Tensor, ...]:

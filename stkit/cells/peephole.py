@@ -47,7 +47,10 @@ class Peephole(nn.Module):
                 f"per-pixel peepholes of a {self.grid[0]} x {self.grid[1]} grid were given "
                 f"{c.shape[-2]} x {c.shape[-1]}; peepholes per channel fit any grid"
             )
-        return torch.addcmul(gate, self.weight, c)
+        weight = self.weight
+        if self.grid is not None and c.device.type == "cpu" and c.is_contiguous(memory_format=torch.channels_last):
+            weight = weight[None].contiguous(memory_format=torch.channels_last)  # else cell by cell in two orders
+        return torch.addcmul(gate, weight, c)
 
 
 class NoPeephole(nn.Module):

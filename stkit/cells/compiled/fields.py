@@ -10,8 +10,9 @@ Axes: ``B`` batch, ``C`` channels, then the grid.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,19 +35,26 @@ def empty_field(shape: Sequence[int], dtype: torch.dtype, *, channels_last: bool
         dtype: of its numbers.
         channels_last: in memory; otherwise it is contiguous.
     """
-    size, each = math.prod(shape), dtype.itemsize
-    if size * each < LEAST or seen_by_modes():  # a mode may count what is made
+    shape = tuple(shape)
+    size, numbers, strides = _layout(shape, dtype, channels_last)
+    if size < LEAST or seen_by_modes():  # a mode may count what is made
         layout = torch.contiguous_format
         if channels_last:
             layout = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
-        return torch.empty(tuple(shape), dtype=dtype, memory_format=layout)
-    room = np.empty(size + BEGIN // each, _TYPES[dtype])
-    first = -room.ctypes.data % BEGIN // each
-    cells = room[first : first + size]
-    if not channels_last:
-        return torch.from_numpy(cells.reshape(shape))
-    batch, channels, *grid = shape
-    return torch.from_numpy(np.moveaxis(cells.reshape(batch, *grid, channels), -1, 1))
+        return torch.empty(shape, dtype=dtype, memory_format=layout)
+    room = np.empty(size + BEGIN, np.uint8)
+    first = -room.__array_interface__["data"][0] % BEGIN
+    return torch.from_numpy(np.ndarray(shape, numbers, room, first, strides))
+
+
+@cache
+def _layout(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool) -> tuple[int, Any, tuple[int, ...]]:
+    """Bytes, NumPy's type, and the bytes from one index to the next."""
+    order = [0, *range(2, len(shape)), 1] if channels_last else [*range(len(shape))]
+    strides, step = [0] * len(shape), dtype.itemsize
+    for axis in reversed(order):
+        strides[axis], step = step, step * shape[axis]
+    return step, _TYPES[dtype], tuple(strides)
 
 
 def empty_field_like(field: Tensor) -> Tensor:

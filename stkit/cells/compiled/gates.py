@@ -12,17 +12,16 @@ from torch import Tensor
 
 from stkit.cells.compiled.compiler import NoCompiler, library
 from stkit.cells.compiled.fields import empty_field_like
-from stkit.cells.compiled.kernels import in_memory
+from stkit.cells.compiled.kernels import channels_last, in_memory
 
 
 def fits(*tensors: Tensor | None) -> bool:
     """Whether it computes these: in float32 on a processor, dense, and in the same order in memory."""
     given = [tensor for tensor in tensors if tensor is not None]
-    first = given[0]
-    if any(t.dtype != torch.float32 or not in_memory(t) or t.stride() != first.stride() for t in given):
+    first, order = given[0], given[0].stride()
+    if any(t.dtype != torch.float32 or not in_memory(t) or t.stride() != order for t in given):
         return False
-    dense = first.is_contiguous() or first.movedim(1, -1).is_contiguous()
-    return dense and not isinstance(library(), NoCompiler)
+    return (first.is_contiguous() or channels_last(first)) and not isinstance(library(), NoCompiler)
 
 
 def value(a: Tensor, b: Tensor, c: Tensor | None, d: Tensor | None, functions: Sequence[int], bias: float) -> Tensor:

@@ -80,8 +80,17 @@ class CompiledGroup(Group):
         every = [part for name in self.parts for part in fields[name]]
         transformed = [part.tensor for name in self.parts for part in signals[name]]
         width = width if self.norm is None else width * len(self.gates)
+        if not torch.is_grad_enabled():
+            return self.outcome(transformed, every, width, self.bias)
         made: tuple[Tensor, ...] = _Respond.apply(self, transformed, width, self.link, self.bias, *every)
         return made
+
+    def outcome(
+        self, signals: Sequence[Tensor], fields: Sequence[Tensor], width: int, bias: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """A field for each gate."""
+        terms = self.terms(signals, fields)
+        return tuple(self.compiled.respond(terms, fields[0].shape, width, self.outputs, bias))
 
     @property
     def outputs(self) -> int:
@@ -192,7 +201,7 @@ class _Respond(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.group, ctx.width = group, width
         ctx.save_for_backward(*fields)
-        return tuple(group.compiled.respond(group.terms(signals, fields), fields[0].shape, width, group.outputs, bias))
+        return group.outcome(signals, fields, width, bias)
 
     @staticmethod
     @once_differentiable

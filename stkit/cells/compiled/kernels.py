@@ -317,7 +317,12 @@ class Kernels:
 
 def in_memory(tensor: Tensor) -> bool:
     """Whether its numbers lie in the memory of the processor: those of a fake tensor do not."""
-    return tensor.device.type == "cpu" and type(tensor) in (Tensor, nn.Parameter, nn.Buffer)
+    return tensor.is_cpu and type(tensor) in (Tensor, nn.Parameter, nn.Buffer)
+
+
+def channels_last(field: Tensor) -> bool:
+    """Whether the channels ``B C *grid`` of a cell lie side by side, and those of the next one after them."""
+    return field.ndim in (4, 5) and field.is_contiguous(memory_format=_channels_last(field.shape))
 
 
 def library_for(side: int, dtype: torch.dtype) -> Library | NoCompiler:
