@@ -90,12 +90,12 @@ def text(part: str) -> str:
 def shares(back: Matrix, forth: Matrix) -> Matrix:
     """How much of the error of each place before it a place of a kernel takes back when it is rounded (``a a``).
 
-    The errors ``e`` of a kernel's places, in one dimension, change a result by ``back ((forth d) . e)``, on average over
-    fields ``d`` of independent cells by ``e^T Q e`` with ``Q = (back^T back) . (forth forth^T)``; the gradient of a
-    field, which comes through the transposes, by the same. With ``Q = S^T D S``, ``S`` lower triangular with ones and
-    ``D`` diagonal, that is the sum of ``D_n (e_n + sum over k < n of S_nk e_k)^2``. So when places are rounded one after
-    the other, each to where its own bracket is smallest, what is left are the brackets, each no more than half a unit.
-    In two dimensions ``S`` is the Kronecker product of two of these.
+    Errors ``e`` of a kernel's places, in one dimension, change a result by ``back ((forth d) . e)``: on average over
+    fields ``d`` of independent cells by ``e^T Q e`` with ``Q = (back^T back) . (forth forth^T)``, and the gradient of
+    a field, which comes through the transposes, by as much. With ``Q = S^T D S``, ``S`` lower triangular with ones and
+    ``D`` diagonal, that is the sum of ``D_n (e_n + sum over k < n of S_nk e_k)^2``. So where places are rounded one
+    after the other, each to where its own bracket is smallest, no bracket is more than half a unit. In two dimensions
+    ``S`` is the Kronecker product of two of these. What is returned is ``S`` without its diagonal.
     """
     square = (back.T @ back) * (forth @ forth.T)
     factor = np.linalg.cholesky(square[::-1, ::-1])[::-1, ::-1].T
