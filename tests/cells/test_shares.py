@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stkit.cells.compiled.compiler import shares
+from stkit.cells.compiled.compiler import ORDERS, shares
 from stkit.cells.tiles import OUTPUT, SIDES, maps
 
 
@@ -13,7 +13,8 @@ from stkit.cells.tiles import OUTPUT, SIDES, maps
 def test_they_make_squares_of_what_is_left(side: int) -> None:
     back, _, forth = maps(OUTPUT, side)
     whole = shares(back, forth) + np.eye(len(forth))
-    square = (back.T @ back) * (forth @ forth.T)
+    order = list(ORDERS[len(forth)])
+    square = ((back.T @ back) * (forth @ forth.T))[np.ix_(order, order)]
     rest = np.linalg.inv(whole).T @ square @ np.linalg.inv(whole)
     assert np.array_equal(whole, np.tril(whole))
     np.testing.assert_allclose(rest, np.diag(np.diag(rest)), atol=1e-12 * np.abs(square).max())
@@ -26,12 +27,13 @@ def test_less_is_left_of_an_error(side: int, turned: bool) -> None:
     """In one dimension, on random kernels and fields: of a result, and of a field's gradient by the transposes."""
     rng = np.random.default_rng(0)
     back, kernel, forth = maps(OUTPUT, side)
-    share = shares(back, forth)
+    share, order = shares(back, forth), list(ORDERS[len(forth)])
     exact = kernel @ rng.standard_normal((side, 5000))
     unit = np.abs(exact).max(axis=1, keepdims=True) / 100
     alone, together = unit * np.round(exact / unit), np.empty_like(exact)
-    for place in range(len(exact)):
-        taken_back = share[place, :place] @ (together - exact)[:place]
+    for n, place in enumerate(order):
+        before = order[:n]
+        taken_back = share[n, :n] @ (together - exact)[before]
         together[place] = unit[place] * np.round((exact[place] - taken_back) / unit[place])
     first, last = (back.T, forth.T) if turned else (forth, back)
     given = first @ rng.standard_normal((first.shape[1], 5000))

@@ -38,16 +38,17 @@ static void NAME(round_together)(__m512 *kernel, const __m512 *factor, const __m
             __m512 above = _mm512_setzero_ps();
             for (int before = 0; before < u; before++)
                 above = _mm512_fmadd_ps(_mm512_set1_ps((float)SHARES[u][before]), errors[before][v], above);
-            __m512 known = above, x = kernel[u * A + v];
+            long place = ORDER[u] * A + ORDER[v];
+            __m512 known = above, x = kernel[place];
             UNROLLED
             for (int before = 0; before < v; before++)
                 if (SHARES[v][before] != 0)
                     known = _mm512_fmadd_ps(_mm512_set1_ps((float)SHARES[v][before]), found[before], known);
-            __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(_mm512_sub_ps(x, known), factor[u * A + v]), 0);
+            __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(_mm512_sub_ps(x, known), factor[place]), 0);
             whole = _mm512_max_ps(_mm512_min_ps(whole, most), least);
-            errors[u][v] = _mm512_fmsub_ps(whole, unit[u * A + v], x);
+            errors[u][v] = _mm512_fmsub_ps(whole, unit[place], x);
             found[v] = _mm512_add_ps(errors[u][v], above);
-            kernel[u * A + v] = whole;
+            kernel[place] = whole;
         }
     }
 }
