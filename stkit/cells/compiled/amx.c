@@ -1,12 +1,12 @@
-/* Products of float32 matrices by the matrix unit of a processor (AMX), which multiplies whole numbers of 8 bits and adds
- * in 32.
+/* Products of float32 matrices by the matrix unit of a processor (AMX), which multiplies whole numbers of 8 bits and
+ * adds in 32.
  *
- * A row of the left operand, for GROUPED steps of the sum together, is whole numbers of 32 bits times a power of two; a
- * column of the right one is whole numbers of 24 bits times what fits its largest best, so that kernels, which come from
- * far, take less memory. With digits of 8 bits they are x0 2^24 + x1 2^16 + x2 2^8 + x3 and y0 2^16 + y1 2^8 + y2. A
- * product is the sum of x0*y0 2^40, (x0*y1 + x1*y0) 2^32 and so on down to 2^16, each without any rounding; what is left
- * out is below 2^-30 of the largest numbers of the row and the column. So what makes an error is that a column has 24 bits
- * for its largest number, and that a result is float32 again.
+ * A row of the left operand, for GROUPED steps of the sum together, is whole numbers of 32 bits times a power of two. A
+ * column of the right one is whole numbers of 24 bits times what fits its largest best, so that kernels, which come
+ * from far, take less memory. With digits of 8 bits they are x0 2^24 + x1 2^16 + x2 2^8 + x3 and y0 2^16 + y1 2^8 + y2.
+ * A product is the sum of x0*y0 2^40, (x0*y1 + x1*y0) 2^32 and so on down to 2^16, each without any rounding; what is
+ * left out is below 2^-30 of the largest numbers of the row and the column. So what makes an error is that a column has
+ * 24 bits for its largest number, and that a result is float32 again.
  *
  * A tile is 16 rows of 64 bytes. Of the left operand it has 16 rows and STEPS steps of the sum, of the right one these
  * steps and 16 columns. Steps k, 16+k, 32+k and 48+k lie side by side, so that a row of a tile is made of four vectors.
@@ -43,8 +43,9 @@ static inline __m512i larger(__m512i found, __m512 x)
     return _mm512_max_epi32(found, _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)));
 }
 
-/* The powers of two that make numbers of at most this size whole, and what these are worth. The largest digits are 127, so
- * that a little room is left. Numbers below 2^-96 count as zero; where one is not finite neither is the product. */
+/* Of rows of a left operand: the powers of two that make numbers of at most this size whole, and what these are worth.
+ * The largest digits are 127, so that a little room is left. Numbers below 2^-96 count as zero; where one is not finite
+ * neither is the product. */
 static inline void scales(__m512i largest, __m512 *factor, __m512 *worth)
 {
     __m512i bits = _mm512_castps_si512(_mm512_mul_ps(_mm512_castsi512_ps(largest), _mm512_set1_ps(1.004f)));
@@ -58,7 +59,7 @@ static inline void scales(__m512i largest, __m512 *factor, __m512 *worth)
     *worth = _mm512_mask_mov_ps(*worth, not_finite, _mm512_set1_ps(__builtin_nanf("")));
 }
 
-/* As `scales`, of a right operand: its columns are worth what makes the largest number the largest with its digits. */
+/* As `scales`, of columns of a right operand: the largest number of each becomes the largest that there is. */
 static inline void scales_right(__m512i largest, __m512 *factor, __m512 *worth)
 {
     const float least = 0x1p-96f;
@@ -71,7 +72,8 @@ static inline void scales_right(__m512i largest, __m512 *factor, __m512 *worth)
 }
 
 /* Four vectors of steps of the sum to `count` vectors of their last digits, side by side, `apart` bytes apart. */
-static inline __attribute__((always_inline)) void digits(const __m512 *x, __m512 factor, int count, char *to, long apart)
+static inline __attribute__((always_inline)) void digits(const __m512 *x, __m512 factor, int count, char *to,
+                                                         long apart)
 {
     const __m512i half = _mm512_set1_epi32(0x80808080), odd = _mm512_set1_epi32(0x00ff00ff),
                   low = _mm512_set1_epi32(0x0000ffff);
@@ -118,21 +120,24 @@ static inline __attribute__((always_inline)) void turn(char *tile)
     }
 }
 
-/* A left operand of a group of steps: bytes from one STEPS steps, part and tile to the next, and what its rows are worth. */
+/* A left operand of a group of steps: bytes from one STEPS steps, part and tile to the next, and what its rows are
+ * worth. */
 typedef struct {
     const char *digits;
     long step, part, tile;
     const float *worth;
 } Left;
 
-/* Of the right operand: STEPS steps of two tiles of DIGITS_RIGHT parts each, one after the other, and what its columns are worth. */
+/* Of the right operand: STEPS steps of two tiles of DIGITS_RIGHT parts each, one after the other, and what its columns
+ * are worth. */
 typedef struct {
     const char *digits;
     const float *worth;
 } Right;
 
-/* `tiles` times 16 rows and 32 columns of a product, of `steps` times STEPS steps, added to `sum` unless `anew`. Rows of
- * `sum` are `stride` numbers apart, and every 16 of them `below`. `soon` is what will be needed next, as much as `right`. */
+/* `tiles` times 16 rows and 32 columns of a product, of `steps` times STEPS steps, added to `sum` unless `anew`. Rows
+ * of `sum` are `stride` numbers apart, and every 16 of them `below`. `soon` is what will be needed next, as much as
+ * `right`. */
 static void multiply_tiles(Left left, Right right, long tiles, long steps, float *sum, long below, long stride,
                            int anew, const char *soon)
 {

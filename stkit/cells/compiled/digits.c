@@ -1,7 +1,7 @@
 /* Winograd by the matrix unit: operands in digits, and their products. */
 
 #ifdef UNIT
-/* Group number `group` of a tile's channels, `some` blocks of LANES, at all places in digits: row `slot` of a signal. */
+/* Group number `group` of a tile's channels, `some` blocks of LANES, at all places: row `slot` of a signal. */
 static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, long blocks, REAL *signal, long stack,
                              long slot)
 {
@@ -25,8 +25,8 @@ static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, l
     }
 }
 
-/* A transformed kernel, one vector of columns, as whole numbers in its columns' units: each place is rounded to where it
- * cancels most of what the rounding of those before it does to a result. See `shares` in compiler.py. */
+/* A transformed kernel, one vector of columns, as whole numbers in its columns' units: each place is rounded to where
+ * it cancels most of what the rounding of those before it does to a result. See `shares` in compiler.py. */
 static void NAME(round_together)(__m512 *kernel, const __m512 *factor, const __m512 *unit)
 {
     const __m512 most = _mm512_set1_ps(LARGEST), least = _mm512_set1_ps(-LARGEST);
@@ -121,7 +121,8 @@ static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long p
                     long part = stack * 64;
                     Left own = {(const char *)signal + group * 2 * DIGITS_LEFT * part, DIGITS_LEFT * part, part, TILE,
                                 rows + group * stack};
-                    Right other = {(const char *)kernel + group * 2 * 2 * DIGITS_RIGHT * TILE, columns + group * COLUMNS};
+                    Right other = {(const char *)kernel + group * 2 * 2 * DIGITS_RIGHT * TILE,
+                                   columns + group * COLUMNS};
                     const char *soon = other.digits + 2 * 2 * DIGITS_RIGHT * TILE;
                     multiply_tiles(own, other, stack / 16, left < 2 ? left : 2,
                                    sum + place * step + p * COLUMNS, places * step, stride, anew, soon);
@@ -137,7 +138,8 @@ static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long p
 }
 
 /* LANES channels of the tiles of some stacks, `next` numbers apart, in digits: what the channels are worth. */
-static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long stacks, long stack, int count, char *to, long apart)
+static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long stacks, long stack, int count, char *to,
+                                           long apart)
 {
     __m512 factor, worth;
     __m512i largest = _mm512_setzero_si512();
@@ -156,8 +158,8 @@ static inline __m512 NAME(digits_of_tiles)(const REAL *from, long next, long sta
     return worth;
 }
 
-/* The products of a line of places in `weigh`: `some` blocks of channels with `panels` panels of the gradient, which has
- * `columns` times LANES columns from there on. */
+/* The products of a line of places in `weigh`: `some` blocks of channels with `panels` panels of the gradient, which
+ * has `columns` times LANES columns from there on. */
 static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REAL *gradient, long gradient_step,
                                  long some, long panels, long columns, long stacks, long stack, REAL *to, long stride)
 {
@@ -170,8 +172,8 @@ static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REA
             long steps = stacks - first < 2 ? stacks - first : 2;
             for (long block = 0; block < some; block++) {
                 const REAL *from = signal + first * A * A * signal_step + block * stack * LANES;
-                __m512 worth = NAME(digits_of_tiles)(from, A * A * signal_step, steps, stack, DIGITS_LEFT, left[0][block][0],
-                                                     sizeof left[0]);
+                __m512 worth = NAME(digits_of_tiles)(from, A * A * signal_step, steps, stack, DIGITS_LEFT,
+                                                     left[0][block][0], sizeof left[0]);
                 _mm512_storeu_ps(rows + block * 16, worth);
                 for (long step = 0; step < steps; step++)
                     for (int part = 0; part < DIGITS_LEFT; part++) turn(left[step][block][part]);
@@ -182,8 +184,8 @@ static void NAME(outers_by_unit)(const REAL *signal, long signal_step, const REA
                     __m512 worth = _mm512_setzero_ps();
                     const REAL *from = gradient + first * A * A * gradient_step + column * stack * LANES;
                     if (column < columns)
-                        worth = NAME(digits_of_tiles)(from, A * A * gradient_step, steps, stack, DIGITS_RIGHT, right[0][half][0],
-                                                      sizeof right[0]);
+                        worth = NAME(digits_of_tiles)(from, A * A * gradient_step, steps, stack, DIGITS_RIGHT,
+                                                      right[0][half][0], sizeof right[0]);
                     _mm512_storeu_ps(of_columns + half * 16, worth);
                 }
                 __asm__ volatile("" ::: "memory");

@@ -9,8 +9,8 @@
  *   field    B P H W C              as torch has it, channels last
  *   signal   P*N/S A*A (C/LANES S LANES + LANES)
  *            tiles of a field, transformed, S of them, a stack, together: those of as many images of a slice as have no
- *            more than TILES, filled up to a multiple of GROUP, or TILES of one image. The last LANES numbers are a gap:
- *            at powers of two the places of a tile would drive each other out of the cache.
+ *            more than TILES, filled up to a multiple of GROUP, or TILES of one image. The last LANES numbers are a
+ *            gap: at powers of two the places of a tile would drive each other out of the cache.
  *   kernel   C_out/COLUMNS A*A C_in COLUMNS
  *   sum      C_out/COLUMNS C_in R*R COLUMNS
  *            gradient of a kernel
@@ -84,8 +84,8 @@ static inline long NAME(row)(long image, long batch, long tiles)
 /* Numbers from one place of a stack to the next. */
 static inline long NAME(place)(long blocks, long stack) { return (blocks * stack + 1) * LANES; }
 
-/* For the matrix unit: of each STEPS channels the digits, those of the same weight together, 16 numbers of memory to a row
- * or column; what each row or column is worth, for every GROUPED channels; of a signal the gap. */
+/* For the matrix unit: of each STEPS channels the digits, those of the same weight together, 16 numbers of memory to a
+ * row or column; what each row or column is worth, for every GROUPED channels; of a signal the gap. */
 #define NUMBERS(blocks, digits) (((blocks) + 3) / 4 * (digits))
 #define GROUPS(blocks) (((blocks) + 7) / 8)
 static inline long NAME(place_of_digits)(long blocks, long stack)
