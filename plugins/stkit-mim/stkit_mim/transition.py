@@ -158,11 +158,11 @@ class MIM(Transition):
         else:
             raise ValueError("the transition mim reads the change of the layer's input, and there is no input")
 
-        seen = state["seen"] > 0
         d, n = self.mim_n(change, state["D"] if self.returns_d else state["N"], state["N"])
         d, remembered = self.attended("d", d, state)
-        d, new["N"] = torch.where(seen, d, torch.zeros_like(d)), torch.where(seen, n, state["N"])
-        new |= {name: torch.where(seen, value, state[name]) for name, value in remembered.items()}
+        flag = state["seen"]
+        d, new["N"] = d * flag.to(d.dtype), torch.lerp(state["N"], n, flag.to(n.dtype))
+        new |= {name: torch.where(flag > 0, value, state[name]) for name, value in remembered.items()}
         observe.signals(self, change, d)
         if self.returns_d:
             new["D"] = d
