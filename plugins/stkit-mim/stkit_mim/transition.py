@@ -160,7 +160,7 @@ class MIM(Transition):
 
         d, n = self.mim_n(change, state["D"] if self.returns_d else state["N"], state["N"])
         d, remembered = self.attended("d", d, state)
-        flag = state["seen"]
+        flag = state["seen"]  # products with it cost a fraction of torch.where, which takes a broadcast cell by cell
         d, new["N"] = d * flag.to(d.dtype), torch.lerp(n, state["N"], 1 - flag.to(n.dtype))
         new |= {name: torch.where(flag > 0, value, state[name]) for name, value in remembered.items()}
         observe.signals(self, change, d)

@@ -84,7 +84,7 @@ static inline __attribute__((always_inline)) void digits(const __m512 *x, __m512
     __m512i a = SELECT(odd, y[0], _mm512_slli_epi32(y[1], 8)), b = SELECT(odd, _mm512_srli_epi32(y[0], 8), y[1]);
     __m512i c = SELECT(odd, y[2], _mm512_slli_epi32(y[3], 8)), d = SELECT(odd, _mm512_srli_epi32(y[2], 8), y[3]);
     __m512i found[DIGITS_LEFT] = {SELECT(low, _mm512_srli_epi32(b, 16), d), SELECT(low, _mm512_srli_epi32(a, 16), c),
-                            SELECT(low, b, _mm512_slli_epi32(d, 16)), SELECT(low, a, _mm512_slli_epi32(c, 16))};
+                                  SELECT(low, b, _mm512_slli_epi32(d, 16)), SELECT(low, a, _mm512_slli_epi32(c, 16))};
     UNROLLED
     for (int part = 0; part < count; part++)
         _mm512_store_si512(to + part * apart, _mm512_xor_si512(half, found[DIGITS_LEFT - count + part]));
