@@ -31,6 +31,9 @@ TYPES = (torch.float32, torch.float64)
 LEAST = {"compiled": {3: (64, 1024), 5: (32, 1024)}, "by operators": {3: (64, 4096), 5: (32, 1024)}}
 """By the side of the kernel: the channels of a gate, and these times the tiles of a batch, from which on it pays."""
 
+AT_ONCE = 2**25
+"""Bytes of transformed kernels that are there at a time where they are not kept, unless those of one gate are more."""
+
 Inputs = Mapping[str, tuple[Tensor, ...]]
 
 
@@ -172,7 +175,8 @@ def _groups(
 ) -> list[Group]:
     """Without norms gates with the same sources go together; a norm needs the whole response of its source alone.
 
-    Where transformed kernels are not kept, each gate is a group, so that those of one gate are there at a time.
+    Where transformed kernels are not kept, a group has only so many gates that their kernels are within
+    :data:`AT_ONCE`.
     """
     found: list[tuple[tuple[str, ...], tuple[str, ...], nn.Module | None]] = []
     if all(isinstance(norm, nn.Identity) for norm in block.norms.values()):
@@ -181,7 +185,10 @@ def _groups(
             names = tuple(name for name, source in block.sources.items() if gate in source.gates)
             fed.setdefault(names, []).append(gate)
         for names, alike in fed.items():
-            found += [(tuple(alike), names, None)] if keep else [((gate,), names, None) for gate in alike]
+            size = sum(_transformed_bytes(block, name, own) for name in names)
+            together = len(alike) if keep else max(1, AT_ONCE // size)
+            parts = (tuple(alike[first : first + together]) for first in range(0, len(alike), together))
+            found += [(part, names, None) for part in parts]
     else:
         found = [(source.gates, (name,), block.norms[name]) for name, source in block.sources.items()]
     groups = {name: [gates for gates, names, _ in found if name in names] for name in block.sources}
@@ -200,6 +207,13 @@ def _groups(
         group.hang_on(parts, in_graph=in_graph, keep=keep)
         made.append(group)
     return made
+
+
+def _transformed_bytes(block: GateBlock, name: str, own: Tiles) -> int:
+    """Of one gate's kernel of a source."""
+    kernel = block.kernels[name]
+    slices = math.prod(kernel.shape[2:-2])
+    return block.width * kernel.shape[1] * slices * (OUTPUT + own.r - 1) ** 2 * kernel.element_size()
 
 
 def _of_groups(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from stkit_e3d_lstm.recall import Recall
 from torch import Tensor
 
-from stkit.cells import DIRECT, GateBlock, Source, Winograd, elapsed, sequence
+from stkit.cells import DIRECT, GateBlock, Source, Winograd, elapsed, sequence, winograd
 from stkit.cells.compiled.compiler import NoCompiler, library
 from stkit.cells.engine import summed_convolution
 from stkit.cells.gates import pieces
@@ -61,8 +61,12 @@ def test_kernels_are_read_where_they_lie_if_their_gates_stand_together() -> None
     }
 
 
-def test_where_memory_is_short_kernels_are_transformed_gate_by_gate() -> None:
-    """Without a copy of any kernel, and with the numbers of the direct convolution."""
+@pytest.mark.parametrize("at_once", [1, 2**25])
+def test_where_memory_is_short_few_kernels_are_transformed_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Gate by gate where those of one are too many, without a copy, and with the numbers of the direct convolution."""
+    monkeypatch.setattr(winograd, "AT_ONCE", at_once)
     gates, given = block()
     expected = gradients(gates, given)
     engine = Winograd()
@@ -72,10 +76,14 @@ def test_where_memory_is_short_kernels_are_transformed_gate_by_gate() -> None:
         with piece(False):
             found = gradients(gates, given, engine)
             made = groups(engine, gates)
-            assert [group.gates for group in made] == [(gate,) for gate in gates.gates]
-            for group in made:
-                for name, (part,) in group.parts.items():
-                    assert part.untyped_storage().data_ptr() == gates.kernels[name].untyped_storage().data_ptr()
+            if at_once > 1:
+                assert len(made) < len(gates.gates)
+            else:
+                assert [group.gates for group in made] == [(gate,) for gate in gates.gates]
+                for group in made:
+                    for name, (part,) in group.parts.items():
+                        whole = gates.kernels[name].untyped_storage()
+                        assert part.untyped_storage().data_ptr() == whole.data_ptr()
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
 
