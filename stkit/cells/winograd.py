@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from stkit.cells.compiled.compiler import NoCompiler, library
-from stkit.cells.compiled.group import CompiledGroup
+from stkit.cells.compiled.group import CompiledGroup, Room
 from stkit.cells.compiled.kernels import Kernels, Lent, in_memory, kernels, library_for
 from stkit.cells.engine import LeavingSome
 from stkit.cells.tiles import OUTPUT, SIDES, Tiles, tiles
@@ -57,6 +57,7 @@ class Winograd(LeavingSome):
         self._signals = WeakIdKeyDictionary()
         self._groups: WeakKeyDictionary[GateBlock, tuple[Any, list[Group]]] = WeakKeyDictionary()
         self._free: dict[int, list[Tensor]] = {}  # memory for signals that are compiled, by its size
+        self._room = Room()  # for kernels of a sequence that are not kept
         self._called: set[GateBlock] = set()
         self._step = 0
 
@@ -65,7 +66,7 @@ class Winograd(LeavingSome):
 
     def _forget(self) -> None:
         super()._forget()
-        self._free = {}
+        self._free, self._room = {}, Room()
         self._called = set()
 
     def _forget_tensors(self) -> None:
@@ -135,7 +136,11 @@ class Winograd(LeavingSome):
         known = kept.get(block)
         if known is not None and known[0] == key:
             return known[1]
-        kind = partial(OperatorGroup, sparing=self._piecewise) if compiled is None else CompiledGroup
+        kind = (
+            partial(OperatorGroup, sparing=self._piecewise)
+            if compiled is None
+            else partial(CompiledGroup, room=self._room)
+        )
         made = _groups(block, widths, own, kind, in_graph, self._keep_weights)
         if self._inside if in_graph else self._keep_weights:
             kept[block] = (key, made)

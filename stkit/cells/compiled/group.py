@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -36,31 +37,61 @@ class Packed:
         self.slices = _slices(kernel)
         self._own, self._gates = own, gates
         self._version = kernel._version
-        self._packed: list[Tensor] | None = None
-        self._turned = False
+        self._memory: Sequence[Tensor | None] = [None] * len(self.slices)
+        self._turned: bool | None = None
 
-    def matrices(self, *, turned: bool) -> list[Tensor]:
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of each matrix."""
+        return [self._own.packed(part.shape, self._gates) for part in self.slices]
+
+    def use(self, memory: Sequence[Tensor]) -> None:
+        """What the matrices are made in."""
+        self._memory, self._turned = memory, None
+
+    def matrices(self, *, turned: bool) -> Sequence[Tensor]:
         """One for each slice.
 
         Raises:
             RuntimeError: the kernel has been changed in place since the forward pass.
         """
-        if self._packed is None or self._turned is not turned:
+        if self._turned is not turned:
             if self.slices[0]._version != self._version:
                 raise RuntimeError(
                     "a kernel has been modified by an inplace operation before its gradient was computed"
                 )
-            into: Sequence[Tensor | None] = self._packed or [None] * len(self.slices)
-            self._packed = [
+            self._memory = [
                 self._own.pack(part, self._gates, turned=turned, into=memory)
-                for part, memory in zip(self.slices, into, strict=True)
+                for part, memory in zip(self.slices, self._memory, strict=True)
             ]
             self._turned = turned
-        return self._packed
+        return [memory for memory in self._memory if memory is not None]
 
 
+class Room:
+    """Memory for kernels that are packed wherever they are used: those of one use lie where those of the last did."""
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def lend(self, packed: Sequence[Packed], own: Kernels) -> None:
+        """Let these kernels be packed in it; those that were before are gone."""
+        sizes = [size for one in packed for size in one.sizes]
+        like = packed[0].slices[0]
+        if self._memory is None or self._memory.dtype != like.dtype or self._memory.numel() < sum(sizes):
+            self._memory = None  # before the new one is there
+            self._memory = own.roomy(like, sum(sizes))
+        parts = iter(torch.split(self._memory[: sum(sizes)], sizes))
+        for one in packed:
+            one.use([next(parts) for _ in one.slices])
+
+
+@dataclass(eq=False)
 class CompiledGroup(Group):
     """As :class:`stkit.cells.transformed.Group`; signals are of :class:`stkit.cells.compiled.kernels.Kernels`."""
+
+    room: Room = field(default_factory=Room)
+    """For kernels that are not kept."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,21 +129,24 @@ class CompiledGroup(Group):
         return len(self.gates) if self.norm is None else 1
 
     def _keep(self) -> None:
-        self._keeps, self._kept = True, self._packed()
+        self._keeps, self._kept = True, self._packed(self._every_part())
 
-    def _packed(self) -> list[Packed]:
-        return [Packed(part, self.compiled, self.outputs) for part in self._every_part()]
+    def _packed(self, parts: Sequence[Tensor]) -> list[Packed]:
+        return [Packed(part, self.compiled, self.outputs) for part in parts]
 
-    def _every_packed(self) -> list[Packed]:
-        """As their tensors come; kept where they are to be."""
-        packed = self._packed() if self._kept is None else self._kept
-        if self._keeps:
-            self._kept = packed
+    def _some_packed(self, some: slice) -> list[Packed]:
+        """As their tensors come; where they are not kept, until this is called again."""
+        if self._keeps and self._kept is None:
+            self._keep()
+        if self._kept is not None:
+            return self._kept[some]
+        packed = self._packed(self._every_part()[some])
+        self.room.lend(packed, self.compiled)
         return packed
 
     def terms(self, signals: Sequence[Tensor], fields: Sequence[Tensor]) -> list[Term]:
         """The products that make the gates."""
-        packed = self._every_packed()
+        packed = self._some_packed(slice(None))
         return [
             Term(signal, matrix, field.shape[1], 1, shift)
             for signal, field, part in zip(signals, fields, packed, strict=True)
@@ -121,15 +155,15 @@ class CompiledGroup(Group):
 
     def terms_back(self, gradient: Tensor, width: int, wanted: Sequence[bool]) -> Iterator[tuple[int, list[Term]]]:
         """The places of those tensors that want a gradient, with the products that make it."""
-        for place, part in enumerate(self._every_packed()):
-            if wanted[place]:
-                yield (
-                    place,
-                    [
-                        Term(gradient, matrix, width, self.outputs, -shift)
-                        for matrix, shift in zip(part.matrices(turned=True), _shifts(part.slices), strict=True)
-                    ],
-                )
+        for place in (place for place, asked in enumerate(wanted) if asked):
+            (part,) = self._some_packed(slice(place, place + 1))
+            yield (
+                place,
+                [
+                    Term(gradient, matrix, width, self.outputs, -shift)
+                    for matrix, shift in zip(part.matrices(turned=True), _shifts(part.slices), strict=True)
+                ],
+            )
 
     # The gradients of the kernels.
 
@@ -140,7 +174,7 @@ class CompiledGroup(Group):
             self._sum_up()
         self._steps.append((fields, gates, width))
         tiles = math.prod(self.own.count(*fields[0].shape[-2:]))
-        if not self._keeps or len(self._steps) * fields[0].shape[0] * tiles >= ROWS:  # the first for memory
+        if len(self._steps) * fields[0].shape[0] * tiles >= ROWS:
             self._sum_up()
 
     def _drop(self) -> None:
