@@ -90,12 +90,10 @@ static inline __attribute__((always_inline)) void digits(const __m512 *x, __m512
         _mm512_store_si512(to + part * apart, _mm512_xor_si512(half, found[DIGITS_LEFT - count + part]));
 }
 
-/* A tile of 16 by 16 fours of bytes, turned round in place. */
-static inline __attribute__((always_inline)) void turn(char *tile)
+/* 16 rows of 16 fours of bytes, turned round in place. */
+static inline __attribute__((always_inline)) void turn_rows(__m512i *x)
 {
-    __m512i x[16], y[16];
-    UNROLLED
-    for (int i = 0; i < 16; i++) x[i] = _mm512_load_si512(tile + i * 64);
+    __m512i y[16];
     UNROLLED
     for (int i = 0; i < 16; i += 2) {
         y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
@@ -113,11 +111,22 @@ static inline __attribute__((always_inline)) void turn(char *tile)
         __m512i a = _mm512_shuffle_i32x4(x[i], x[4 + i], 0x88), b = _mm512_shuffle_i32x4(x[i], x[4 + i], 0xdd);
         __m512i c = _mm512_shuffle_i32x4(x[8 + i], x[12 + i], 0x88);
         __m512i d = _mm512_shuffle_i32x4(x[8 + i], x[12 + i], 0xdd);
-        _mm512_store_si512(tile + i * 64, _mm512_shuffle_i32x4(a, c, 0x88));
-        _mm512_store_si512(tile + (8 + i) * 64, _mm512_shuffle_i32x4(a, c, 0xdd));
-        _mm512_store_si512(tile + (4 + i) * 64, _mm512_shuffle_i32x4(b, d, 0x88));
-        _mm512_store_si512(tile + (12 + i) * 64, _mm512_shuffle_i32x4(b, d, 0xdd));
+        x[i] = _mm512_shuffle_i32x4(a, c, 0x88);
+        x[8 + i] = _mm512_shuffle_i32x4(a, c, 0xdd);
+        x[4 + i] = _mm512_shuffle_i32x4(b, d, 0x88);
+        x[12 + i] = _mm512_shuffle_i32x4(b, d, 0xdd);
     }
+}
+
+/* A tile, turned round in place. */
+static inline __attribute__((always_inline)) void turn(char *tile)
+{
+    __m512i x[16];
+    UNROLLED
+    for (int i = 0; i < 16; i++) x[i] = _mm512_load_si512(tile + i * 64);
+    turn_rows(x);
+    UNROLLED
+    for (int i = 0; i < 16; i++) _mm512_store_si512(tile + i * 64, x[i]);
 }
 
 /* A left operand of a group of steps: bytes from one STEPS steps, part and tile to the next, and what its rows are

@@ -1,6 +1,26 @@
 /* Winograd by the matrix unit: operands in digits, and their products. */
 
 #ifdef UNIT
+#define TWO 2
+
+/* As `kernel`. After the first, points come in pairs of opposite sign, for which only odd powers differ. */
+static inline __attribute__((always_inline)) void NAME(half_kernel)(const __m512d *x, int from, __m512d *y, int to)
+{
+    UNROLLED
+    for (int i = 0; i < A; i++) {
+        if (i % 2 == 0 && 0 < i && i < A - 1) continue;
+        __m512d even = _mm512_setzero_pd(), odd = _mm512_setzero_pd();
+        UNROLLED
+        for (int j = 0; j < R; j += 2)
+            if (KERNEL[i][j] != 0) even += KERNEL[i][j] * x[j * from];
+        UNROLLED
+        for (int j = 1; j < R; j += 2)
+            if (KERNEL[i][j] != 0) odd += KERNEL[i][j] * x[j * from];
+        y[i * to] = even + odd;
+        if (0 < i && i < A - 1) y[(i + 1) * to] = even - odd;
+    }
+}
+
 /* Group number `group` of a tile's channels, `some` blocks of LANES, at all places: row `slot` of a signal. */
 static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, long blocks, REAL *signal, long stack,
                              long slot)
@@ -25,30 +45,83 @@ static void NAME(put_digits)(const VECTOR (*values)[8], long group, long some, l
     }
 }
 
-/* A transformed kernel, one vector of columns, as whole numbers in its columns' units: each place is rounded to where
- * it cancels most of what the rounding of those before it does to a result. See `shares` in compiler.py. */
-static void NAME(round_together)(__m512 *kernel, const __m512 *factor, const __m512 *unit)
+/* As `transform_row`, vector by vector, and the largest number of each place so far. */
+static inline void NAME(transform_vectors)(const REAL *kernel, long first, long columns, long each_out, long read,
+                                           long out_step, long in_step, __m512 *to, __m512i *largest)
+{
+    __m512i read_cells[(R * R + 15) / 16 * 16];
+    for (int from = 0; from < R * R; from += 16) {
+        __mmask16 some = from + 16 <= R * R ? 0xffff : (1 << (R * R - from)) - 1;
+        UNROLLED
+        for (int lane = 0; lane < LANES; lane++) {
+            long column = NAME(channel)(first + lane, each_out);
+            int none = column < 0 || column >= columns || read < 0;
+            const REAL *own = none ? kernel : kernel + column * out_step + read * in_step + from;
+            read_cells[from + lane] = _mm512_maskz_loadu_epi32(none ? 0 : some, own);
+        }
+        turn_rows(read_cells + from);
+    }
+    __m256 lower[A * A];
+    for (int side = 0; side < 2; side++) {
+        __m512d cells[R * R], half[A * R], line[A];
+        for (int cell = 0; cell < R * R; cell++)
+            cells[cell] = _mm512_cvtps_pd(_mm256_load_ps((const float *)(read_cells + cell) + side * 8));
+        for (int j = 0; j < R; j++) NAME(half_kernel)(cells + j, R, half + j, R);
+        for (int u = 0; u < A; u++) {
+            NAME(half_kernel)(half + u * R, 1, line, 1);
+            UNROLLED
+            for (int v = 0; v < A; v++) {
+                __m256 own = _mm512_cvtpd_ps(line[v]);
+                if (side == 0) lower[u * A + v] = own;
+                else {
+                    __m512 both = _mm512_insertf32x8(_mm512_castps256_ps512(lower[u * A + v]), own, 1);
+                    to[u * A + v] = both;
+                    largest[u * A + v] = larger(largest[u * A + v], both);
+                }
+            }
+        }
+    }
+}
+
+/* Transformed kernels, each a vector of columns, `next` vectors from one to the other, as whole numbers in their
+ * columns' units: each place is rounded to where it cancels most of what the rounding of those before it does to a
+ * result. See `shares` in compiler.py. Two side by side: each is a chain of steps that wait for one another. */
+static void NAME(round_together)(__m512 *kernel, long next, const __m512 *factor, const __m512 *unit)
 {
     const __m512 most = _mm512_set1_ps(LARGEST), least = _mm512_set1_ps(-LARGEST);
-    __m512 errors[A][A];
+    __m512 errors[A][A][TWO];
     for (int u = 0; u < A; u++) {
-        __m512 found[A];
+        __m512 found[A][TWO];
         UNROLLED
         for (int v = 0; v < A; v++) {
-            __m512 above = _mm512_setzero_ps();
+            __m512 above[TWO], known[TWO];
+            UNROLLED
+            for (int one = 0; one < TWO; one++) above[one] = _mm512_setzero_ps();
             for (int before = 0; before < u; before++)
-                above = _mm512_fmadd_ps(_mm512_set1_ps((float)SHARES[u][before]), errors[before][v], above);
+                UNROLLED
+                for (int one = 0; one < TWO; one++)
+                    above[one] =
+                        _mm512_fmadd_ps(_mm512_set1_ps((float)SHARES[u][before]), errors[before][v][one], above[one]);
             long place = ORDER[u] * A + ORDER[v];
-            __m512 known = above, x = kernel[place];
+            UNROLLED
+            for (int one = 0; one < TWO; one++) known[one] = above[one];
             UNROLLED
             for (int before = 0; before < v; before++)
                 if (SHARES[v][before] != 0)
-                    known = _mm512_fmadd_ps(_mm512_set1_ps((float)SHARES[v][before]), found[before], known);
-            __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(_mm512_sub_ps(x, known), factor[place]), 0);
-            whole = _mm512_max_ps(_mm512_min_ps(whole, most), least);
-            errors[u][v] = _mm512_fmsub_ps(whole, unit[place], x);
-            found[v] = _mm512_add_ps(errors[u][v], above);
-            kernel[place] = whole;
+                    UNROLLED
+                    for (int one = 0; one < TWO; one++)
+                        known[one] =
+                            _mm512_fmadd_ps(_mm512_set1_ps((float)SHARES[v][before]), found[before][one], known[one]);
+            UNROLLED
+            for (int one = 0; one < TWO; one++) {
+                __m512 x = kernel[one * next + place];
+                __m512 whole =
+                    _mm512_roundscale_ps(_mm512_mul_ps(_mm512_sub_ps(x, known[one]), factor[place]), 0);
+                whole = _mm512_max_ps(_mm512_min_ps(whole, most), least);
+                errors[u][v][one] = _mm512_fmsub_ps(whole, unit[place], x);
+                found[v][one] = _mm512_add_ps(errors[u][v][one], above[one]);
+                kernel[one * next + place] = whole;
+            }
         }
     }
 }
@@ -67,13 +140,10 @@ static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, lon
                 __m512i largest[A * A];
                 long first = group * GROUPED, some = rows - first < GROUPED ? rows - first : GROUPED;
                 for (long place = 0; place < A * A; place++) largest[place] = _mm512_setzero_si512();
-                for (long row = 0; row < some; row++) {
-                    NAME(transform_row)(kernel, panel * COLUMNS + half * LANES, out, each_out,
-                                        NAME(channel)(first + row, each_in), out_step, in_step,
-                                        (REAL *)(found + row * next), LANES);
-                    for (long place = 0; place < A * A; place++)
-                        largest[place] = larger(largest[place], found[row * next + place]);
-                }
+                for (long row = 0; row < some; row++)
+                    NAME(transform_vectors)(kernel, panel * COLUMNS + half * LANES, out, each_out,
+                                            NAME(channel)(first + row, each_in), out_step, in_step, found + row * next,
+                                            largest);
                 for (long place = 0; place < A * A; place++) {
                     __m512 worth;
                     scales_right(largest[place], &factor[place], &worth);
@@ -81,7 +151,8 @@ static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, lon
                     REAL *own = packed + (panel * A * A + place) * size;
                     _mm512_storeu_ps(own + (NUMBERS(blocks, DIGITS_RIGHT) * 16 + group) * COLUMNS + half * 16, worth);
                 }
-                for (long row = 0; row < some; row++) NAME(round_together)(found + row * next, factor, unit);
+                for (long row = 0; row < some; row += TWO)
+                    NAME(round_together)(found + row * next, next, factor, unit);
                 for (long place = 0; place < A * A; place++)
                     for (long step = 0; step * STEPS < some; step++) {
                         char *to = (char *)(packed + (panel * A * A + place) * size) +
@@ -93,6 +164,8 @@ static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, lon
                                 x[i] = one < some ? found[one * next + place] : _mm512_setzero_ps();
                             }
                             digits(x, _mm512_set1_ps(1), DIGITS_RIGHT, to + row * 64, TILE);
+                            for (int part = 0; part < DIGITS_RIGHT; part++) /* of the next place */
+                                __builtin_prefetch(to + size * sizeof(REAL) + part * TILE + row * 64, 1, 3);
                         }
                     }
             }
