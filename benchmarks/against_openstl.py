@@ -46,6 +46,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from stkit.cells.compiled.kernels import kernels
+from stkit.cells.tiles import tiles
 from stkit.recipe.dryrun import dry_run
 from stkit.recipe.loaded import load
 from stkit.stacks.build import build_forecaster
@@ -324,6 +326,8 @@ def shares(run: Callable[[], Any]) -> dict[str, float]:
 
 def highest(run: Callable[[], Any]) -> float:
     """The MiB that a step takes above what the process holds before it, when it has given back what it does not use."""
+    kernels.cache_clear()  # with them what stkit keeps for intermediate results
+    tiles.cache_clear()
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")

@@ -31,7 +31,7 @@ TYPES = (torch.float32, torch.float64)
 LEAST = {"compiled": {3: (64, 1024), 5: (32, 1024)}, "by operators": {3: (64, 4096), 5: (32, 1024)}}
 """By the side of the kernel: the channels of a gate, and these times the tiles of a batch, from which on it pays."""
 
-AT_ONCE = 2**25
+AT_ONCE = 2**24
 """Bytes of transformed kernels that are there at a time where they are not kept, unless those of one gate are more."""
 
 Inputs = Mapping[str, tuple[Tensor, ...]]

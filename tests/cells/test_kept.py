@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stkit.cells import DIRECT, GateBlock, Source, Winograd, elapsed, sequence, winograd
 from stkit.cells.compiled.compiler import NoCompiler, library
+from stkit.cells.compiled.kernels import Kernels
 from stkit.cells.engine import summed_convolution
 from stkit.cells.gates import pieces
 from stkit.cells.transformed import Group
@@ -61,7 +62,7 @@ def test_kernels_are_read_where_they_lie_if_their_gates_stand_together() -> None
     }
 
 
-@pytest.mark.parametrize("at_once", [1, 2**25])
+@pytest.mark.parametrize("at_once", [1, 2**24])
 def test_where_memory_is_short_few_kernels_are_transformed_at_a_time(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
@@ -86,6 +87,35 @@ def test_where_memory_is_short_few_kernels_are_transformed_at_a_time(
                         assert part.untyped_storage().data_ptr() == whole.data_ptr()
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.skipif(isinstance(library(), NoCompiler), reason="nothing can be compiled here")
+def test_kernels_that_are_not_kept_are_packed_in_memory_that_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "AT_ONCE", 1)
+    gates, given = block()
+    places: list[int] = []
+    original = Kernels.pack
+
+    def pack(self: Kernels, kernel: Tensor, gates: int, *, turned: bool, into: Tensor | None = None) -> Tensor:
+        assert into is not None
+        assert into.numel() == self.packed(kernel.shape, gates)
+        places.append(into.untyped_storage().data_ptr())
+        return original(self, kernel, gates, turned=turned, into=into)
+
+    monkeypatch.setattr(Kernels, "pack", pack)
+    engine = Winograd()
+    gates.engine = engine
+    with sequence(gates):
+        piece = pieces(gates, keep_weights=False)
+        with piece(False):
+            first = gradients(gates, given, engine)
+            used = len(places)
+            second = gradients(gates, given, engine)
+            assert [group._kept for group in groups(engine, gates)] == [None] * 7  # type: ignore[attr-defined]
+    assert used > 7
+    assert len(set(places[used:])) == 1  # there is room for the largest group by then
+    for one, other in zip(first, second, strict=True):
+        assert one.equal(other)
 
 
 @pytest.mark.skipif(isinstance(library(), NoCompiler), reason="nothing can be compiled here")

@@ -42,3 +42,11 @@ def test_less_is_left_of_an_error(side: int, turned: bool) -> None:
         return float(np.sqrt(np.mean((last @ (given * (found - exact))) ** 2)))
 
     assert size(together) < {3: 0.85, 5: 0.7}[side] * size(alone)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_but_for_the_first_and_the_last_points_come_in_pairs_of_opposite_sign(side: int) -> None:
+    """On which the compiled map of kernels relies."""
+    _, kernel, _ = maps(OUTPUT, side)
+    signs = (-1.0) ** np.arange(side)
+    assert np.array_equal(kernel[2:-1:2], kernel[1:-1:2] * signs)

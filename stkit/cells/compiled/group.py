@@ -173,8 +173,8 @@ class CompiledGroup(Group):
         if self._steps and self._steps[-1][0][0].shape != fields[0].shape:
             self._sum_up()
         self._steps.append((fields, gates, width))
-        tiles = math.prod(self.own.count(*fields[0].shape[-2:]))
-        if len(self._steps) * fields[0].shape[0] * tiles >= ROWS:
+        batch, _, *planes, height, width = fields[0].shape
+        if len(self._steps) * math.prod((batch, *planes, *self.own.count(height, width))) >= ROWS:
             self._sum_up()
 
     def _drop(self) -> None:
