@@ -192,8 +192,7 @@ def _groups(
         for names, alike in fed.items():
             size = sum(_transformed_bytes(block, name, own) for name in names)
             together = len(alike) if keep else max(1, AT_ONCE // size)
-            parts = (tuple(alike[first : first + together]) for first in range(0, len(alike), together))
-            found += [(part, names, None) for part in parts]
+            found += [(tuple(alike[first:][:together]), names, None) for first in range(0, len(alike), together)]
     else:
         found = [(source.gates, (name,), block.norms[name]) for name, source in block.sources.items()]
     groups = {name: [gates for gates, names, _ in found if name in names] for name in block.sources}
@@ -217,8 +216,8 @@ def _groups(
 def _transformed_bytes(block: GateBlock, name: str, own: Tiles) -> int:
     """Of one gate's kernel of a source."""
     kernel = block.kernels[name]
-    slices = math.prod(kernel.shape[2:-2])
-    return block.width * kernel.shape[1] * slices * (OUTPUT + own.r - 1) ** 2 * kernel.element_size()
+    numbers: int = block.width * kernel.shape[1] * math.prod(kernel.shape[2:-2]) * own.a**2
+    return numbers * kernel.element_size()
 
 
 def _of_groups(
