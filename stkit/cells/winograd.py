@@ -216,8 +216,8 @@ def _groups(
 def _transformed_bytes(block: GateBlock, name: str, own: Tiles) -> int:
     """Of one gate's kernel of a source."""
     kernel = block.kernels[name]
-    numbers: int = block.width * kernel.shape[1] * math.prod(kernel.shape[2:-2]) * own.a**2
-    return numbers * kernel.element_size()
+    size: int = block.width * kernel.shape[1] * math.prod(kernel.shape[2:-2]) * own.a**2 * kernel.element_size()
+    return size
 
 
 def _of_groups(
