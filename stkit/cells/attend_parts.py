@@ -2,9 +2,10 @@
 
 Torch's attention wants all keys in one tensor. A recurrent network that looks at its last ``S`` memories in every step
 would keep ``S`` copies of each for the backward pass. Here the parts themselves are kept, and laid side by side for as
-long as a pass takes. On a processor the backward pass goes through blocks of the matrix of scores by products of
-matrices; torch's own works on one core for each head. So do both passes in float32 on a GPU, whose fused kernels are
-fast in 16 bits only.
+long as a pass takes. In float32 on a processor with a matrix unit both passes are compiled
+(:mod:`stkit.cells.compiled.attention`). On another one the backward pass goes through blocks of the matrix of scores by
+products of matrices; torch's own works on one core for each head. So do both passes in float32 on a GPU, whose fused
+kernels are fast in 16 bits only.
 
 Axes: ``B`` batch, ``N`` queries, ``M`` keys, ``C`` channels.
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stkit.cells.attend import attend
+from stkit.cells.compiled import attention as by_unit
 
 SIDE = 512
 """Queries and keys of a block of scores in the backward pass."""
@@ -168,6 +170,9 @@ def _rows(queries: Tensor, keys: Tensor) -> Iterator[tuple[slice, slice]]:
 
 def _look(queries: Tensor, parts: list[Tensor], allowed: Tensor | None) -> tuple[Tensor, Tensor]:
     """What is found, ``B N C``, and the logarithm of the sum of the exponentials of the scores, ``B N``."""
+    if by_unit.fits(queries, parts):
+        found, total = by_unit.look(queries, parts, None if allowed is None else _some(allowed))
+        return _nothing(found, allowed), total
     keys = torch.cat(parts, dim=1)[:, None]
     bias = None
     if allowed is not None:
@@ -175,10 +180,7 @@ def _look(queries: Tensor, parts: list[Tensor], allowed: Tensor | None) -> tuple
     found, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         queries.contiguous()[:, None], keys, keys, 0.0, False, attn_mask=bias, scale=1.0
     )
-    found = found[:, 0]
-    if allowed is not None:
-        found = torch.where(allowed.any(dim=1)[:, None, None], found, torch.zeros_like(found))
-    return found, total[:, 0]
+    return _nothing(found[:, 0], allowed), total[:, 0]
 
 
 def _look_back(
@@ -195,9 +197,10 @@ def _look_back(
     With the weights ``P = 2^(log2(e) (Q K^T - total))`` and ``D = P . (G K^T - (G . found) 1^T)`` for the gradient
     ``G`` they are ``D K`` and ``P^T G + D^T Q``: one product makes both halves of a block, one adds both halves up.
     """
-    if allowed is not None:
-        gradient = torch.where(allowed.any(dim=1)[:, None, None], gradient, torch.zeros_like(gradient))
-        allowed = _some(allowed)
+    gradient = _nothing(gradient, allowed)
+    allowed = None if allowed is None else _some(allowed)
+    if by_unit.fits(queries, parts):
+        return by_unit.look_back(gradient, queries, parts, allowed, found, total, wanted)
     shift = torch.stack([total * _LOG2_E, (gradient * found).sum(dim=2)], dim=1)  # B 2 N
     left = torch.stack([queries * _LOG2_E, gradient], dim=1)  # B 2 N C
     right = torch.stack([gradient, queries], dim=1)
@@ -238,6 +241,11 @@ def _blocks(batch: int, queries: int, keys: int) -> Iterator[tuple[slice, slice,
         for row in range(0, queries, rows):
             for column in range(0, keys, columns):
                 yield slice(sample, sample + samples), slice(row, row + rows), slice(column, column + columns)
+
+
+def _nothing(found: Tensor, allowed: Tensor | None) -> Tensor:
+    """With zeros for samples where no key may be seen."""
+    return found if allowed is None else torch.where(allowed.any(dim=1)[:, None, None], found, torch.zeros_like(found))
 
 
 def _some(allowed: Tensor) -> Tensor:

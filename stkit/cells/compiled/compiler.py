@@ -55,6 +55,9 @@ class NoCompiler(Exception):
 
 GATES = "gates"
 """The part that is the arithmetic of gates; those of Winograd's are named by :func:`part_of`."""
+ATTENTION = "attention"
+"""The part that is attention by the matrix unit."""
+_OTHERS = {GATES: ("gates.c",), ATTENTION: ("amx.c", "attend.c")}
 
 
 def part_of(side: int, real: str) -> str:
@@ -77,10 +80,10 @@ def library(part: str = GATES) -> Library | NoCompiler:
 
 
 def text(part: str) -> str:
-    """What is compiled: the arithmetic of gates, or Winograd's with its maps."""
+    """What is compiled: the arithmetic of gates, attention, or Winograd's with its maps."""
     sizes = f"#define M {OUTPUT}\n#define LANES {LANES}\n#define TILES {ROWS_TOGETHER}\n" + _file("common.c")
-    if part == GATES:
-        return sizes + _file("gates.c")
+    if part in _OTHERS:
+        return sizes + "".join(map(_file, _OTHERS[part]))
     real, _, side = part.partition("_")
     named = dict(zip(("BACK", "KERNEL", "FORTH"), maps(OUTPUT, int(side)), strict=True))
     named["SHARES"] = shares(named["BACK"], named["FORTH"])
