@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from stkit.api import CarryPort
-from stkit.cells import NormFactory, NormSite, Tensors, Transition, TransitionSite, observe
+from stkit.cells import NormFactory, NormSite, Tensors, Transition, TransitionSite, elapsed, observe
 from stkit_mim.config import MIMConfig
 from stkit_mim.units import Parts, PrintedUnit, ReleasedUnit, Unit
 
@@ -160,9 +160,12 @@ class MIM(Transition):
 
         d, n = self.mim_n(change, state["D"] if self.returns_d else state["N"], state["N"])
         d, remembered = self.attended("d", d, state)
-        flag = state["seen"]  # products with it cost a fraction of torch.where, which takes a broadcast cell by cell
-        d, new["N"] = d * flag.to(d.dtype), torch.lerp(n, state["N"], 1 - flag.to(n.dtype))
-        new |= {name: torch.where(flag > 0, value, state[name]) for name, value in remembered.items()}
+        if not elapsed.steps():  # the first step, or it is not known which: the state says whether anything was seen
+            flag = state["seen"]  # products cost a fraction of torch.where, which takes a broadcast cell by cell
+            d, n = d * flag.to(d.dtype), torch.lerp(n, state["N"], 1 - flag.to(n.dtype))
+            remembered = {name: torch.where(flag > 0, value, state[name]) for name, value in remembered.items()}
+        new["N"] = n
+        new |= remembered
         observe.signals(self, change, d)
         if self.returns_d:
             new["D"] = d

@@ -13,7 +13,7 @@ from stkit_mim.transition import MIM
 from torch import Tensor
 
 import stkit
-from stkit.cells import Transition, TransitionSite
+from stkit.cells import Transition, TransitionSite, elapsed
 from stkit.errors import UsageError
 from stkit.plugin.manager import plugins
 from stkit.stacks import Stack
@@ -140,6 +140,30 @@ def test_samples_of_a_batch_may_stand_at_different_steps() -> None:
     kept, _, _ = transition(None, c, x, mixed, {})
     assert torch.allclose(kept[:1], transition(None, c, x, fresh, {})[0][:1])
     assert torch.allclose(kept[1:], transition(None, c, x, later, {})[0][1:])
+
+
+@pytest.mark.parametrize("recompute", ["none", "everything"])
+@pytest.mark.parametrize("recurrence", ["released", "paper"])
+def test_where_the_step_is_known_nobody_asks_the_state_what_was_seen(recurrence: str, recompute: Any) -> None:
+    """Not a bit differs from what the products with the flag give, gradients of one step and of several included."""
+    transition = {"name": "mim", "kernel": 3, "recurrence": recurrence}
+    forecaster = stkit.build("predrnn", layers=[3, 3], transition=transition, patch=1, cell={"kernel": 3})
+    stirred(forecaster)
+
+    def run(count: int) -> list[Tensor]:
+        forecaster.zero_grad()
+        frames = torch.rand(2, count, 1, 4, 4, generator=torch.Generator().manual_seed(5))
+        out = forecaster.rollout(frames, 1, recompute=recompute)
+        out.predictions.square().sum().backward()
+        slopes = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in forecaster.parameters()]
+        return [out.predictions.detach(), *slopes]
+
+    for count in (2, 5):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(elapsed, "steps", lambda: None)
+            expected = run(count)
+        for ours, theirs in zip(run(count), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("memory", ["S", "N", "D"])
