@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TYPES = (torch.float32, torch.float64)
 
-LEAST = {"compiled": {3: (64, 1024), 5: (32, 1024)}, "by operators": {3: (64, 4096), 5: (32, 1024)}}
+LEAST = {"compiled": {3: (16, 1024), 5: (16, 512)}, "by operators": {3: (64, 4096), 5: (32, 1024)}}
 """By the side of the kernel: the channels of a gate, and these times the tiles of a batch, from which on it pays."""
 
 AT_ONCE = 2**24

@@ -171,18 +171,22 @@ static void NAME(pack_digits)(const REAL *kernel, REAL *packed, long panels, lon
             }
 }
 
-/* As `products`. */
-static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long plane, long planes, long slots,
-                                   long slot, long stack, long panel, long panels, long from, long places, REAL *sum)
+/* As `products`, of those terms that are in digits; whether there are none. */
+static int NAME(products_by_unit)(const Term *terms, int count_of_terms, long plane, long planes, long slots,
+                                  long slot, long stack, long panel, long panels, long from, long places, REAL *sum)
 {
     long stride = panels * COLUMNS, step = GROUP * stride + LANES;
+    int none = 1;
+    for (const Term *term = terms; term < terms + count_of_terms; term++)
+        if (0 <= plane + term->shift && plane + term->shift < planes && NAME(in_digits)(term->blocks)) none = 0;
+    if (none) return 1;
     start_unit();
     for (long place = 0; place < places; place++)
         for (long p = 0; p < panels; p++) {
             int anew = 1;
             for (const Term *term = terms; term < terms + count_of_terms; term++) {
                 long read = plane + term->shift, blocks = term->blocks;
-                if (read < 0 || read >= planes) continue;
+                if (read < 0 || read >= planes || !NAME(in_digits)(blocks)) continue;
                 long own_place = (read * slots + slot) / stack * A * A + from + place;
                 const REAL *signal = (const REAL *)term->signal + own_place * NAME(place_of_digits)(blocks, stack);
                 const REAL *kernel = (const REAL *)term->kernel +
@@ -202,12 +206,9 @@ static void NAME(products_by_unit)(const Term *terms, int count_of_terms, long p
                     anew = 0;
                 }
             }
-            if (anew)
-                for (long row = 0; row < stack; row++)
-                    memset(sum + (row / 16 * places + place) * step + row % 16 * stride + p * COLUMNS, 0,
-                           COLUMNS * sizeof(REAL));
         }
     _tile_release();
+    return 0;
 }
 
 /* LANES channels of the tiles of some stacks, `next` numbers apart, in digits: what the channels are worth. */

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stkit.cells.compiled.compiler import LANES, Library, NoCompiler, library, part_of
 from stkit.cells.compiled.fields import empty_field
-from stkit.cells.tiles import OUTPUT, SCRATCH, SIDES
+from stkit.cells.tiles import SCRATCH, SIDES
 
 Shape = Sequence[int]
 MADE_AT_ONCE = 4
@@ -34,6 +34,7 @@ _ARGUMENTS: dict[str, tuple[Any, list[Any]]] = {
     "rows_of_stack": (_Long, [_Long] * 3),
     "scratch": (_Long, []),
     "transform": (None, [_Address, _Address, *[_Long] * 7, _Int, _Int]),
+    "blank": (None, [_Address, *[_Long] * 5, _Int]),
     "untransform": (None, [_Address, _Address, *[_Long] * 5, _Int, *[_Long] * 2, _Int, _Int]),
     "pack": (None, [_Address, _Address, *[_Long] * 6, _Address, _Int]),
     "unpack": (None, [_Address, _Address, *[_Long] * 5, _Int]),
@@ -297,15 +298,14 @@ class Kernels:
     def _signal(
         self, like: Tensor, batch: int, shape: Shape, channels: int, into: Tensor | str | None, *, operand: bool
     ) -> Tensor:
-        _, height, width = _grid(shape)
         size = self._size(batch, shape, channels, operand=operand)
-        rows, stack = (self._functions[name](batch, height, width) for name in ("rows_of_slice", "rows_of_stack"))
-        full = rows == batch * -(-height // OUTPUT) * -(-width // OUTPUT) and rows % stack == 0
         if into is None:
             into = like.new_empty(size)
         elif isinstance(into, str):
             into = self.scratch(into, like, size)
-        return into if full else into.zero_()  # rows that fill up are multiplied too
+        if not operand:
+            self._functions["blank"](into.data_ptr(), batch, *_grid(shape), channels, torch.get_num_threads())
+        return into
 
     def _size(self, batch: int, shape: Shape, channels: int, *, operand: bool) -> int:
         found: int = self._functions["signal"](batch, *_grid(shape), channels, operand)

@@ -97,6 +97,10 @@ static inline long NAME(kernel_of_digits)(long blocks)
     return (NUMBERS(blocks, DIGITS_RIGHT) * 16 + GROUPS(blocks)) * COLUMNS;
 }
 
+/* Whether an operand of so many blocks of channels is for the matrix unit: of fewer than it multiplies at once, vectors
+ * are as fast, and sooner made. */
+static inline int NAME(in_digits)(long blocks) { return unit && blocks > 2; }
+
 /* Rows of a slice of a signal, and of a stack. */
 long NAME(rows_of_slice)(long batch, long height, long width) { return NAME(slots)(batch, NAME(tiles)(height, width)); }
 long NAME(rows_of_stack)(long batch, long height, long width) { return NAME(stack)(batch, NAME(tiles)(height, width)); }
@@ -104,13 +108,13 @@ long NAME(rows_of_stack)(long batch, long height, long width) { return NAME(stac
 long NAME(signal)(long batch, long planes, long height, long width, long channels, int operand)
 {
     long tiles = NAME(tiles)(height, width), stack = NAME(stack)(batch, tiles), blocks = NAME(blocks)(channels);
-    long place = unit && operand ? NAME(place_of_digits)(blocks, stack) : NAME(place)(blocks, stack);
+    long place = operand && NAME(in_digits)(blocks) ? NAME(place_of_digits)(blocks, stack) : NAME(place)(blocks, stack);
     return planes * NAME(slots)(batch, tiles) / stack * A * A * place;
 }
 /* How many numbers a packed kernel has, of so many channels filled up. */
 long NAME(packed)(long out, long in)
 {
-    long each = unit ? NAME(kernel_of_digits)(NAME(blocks)(in)) : in * COLUMNS;
+    long each = NAME(in_digits)(NAME(blocks)(in)) ? NAME(kernel_of_digits)(NAME(blocks)(in)) : in * COLUMNS;
     return (out + COLUMNS - 1) / COLUMNS * A * A * each;
 }
 

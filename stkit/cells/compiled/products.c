@@ -46,18 +46,16 @@ static inline __attribute__((always_inline)) void NAME(multiply)(const REAL *lef
 static void NAME(products)(const Term *terms, int count_of_terms, long plane, long planes, long slots, long slot,
                            long stack, long panel, long panels, long from, long places, REAL *sum)
 {
-    IF_UNIT(if (unit) {
-        NAME(products_by_unit)(terms, count_of_terms, plane, planes, slots, slot, stack, panel, panels, from, places,
-                               sum);
-        return;
-    })
+    int none = 1;
+    IF_UNIT(if (unit) none = NAME(products_by_unit)(terms, count_of_terms, plane, planes, slots, slot, stack, panel,
+                                                    panels, from, places, sum);)
     long stride = panels * COLUMNS, step = GROUP * stride + LANES;
     long lines = (LANES * COLUMNS * sizeof(REAL) / 64 * ROWS + stack - 1) / stack;
     for (long place = from; place < from + places; place++) {
-        int anew = 1;
+        int anew = none;
         for (int t = 0; t < count_of_terms; t++) {
             const Term *term = terms + t;
-            if (plane + term->shift < 0 || plane + term->shift >= planes) continue;
+            if (plane + term->shift < 0 || plane + term->shift >= planes || NAME(in_digits)(term->blocks)) continue;
             long next = NAME(place)(term->blocks, stack);
             const REAL *signal = (const REAL *)term->signal +
                                  (((plane + term->shift) * slots + slot) / stack * A * A + place) * next;
@@ -128,7 +126,7 @@ static inline __attribute__((always_inline)) void NAME(outer)(const REAL *signal
 static void NAME(outers)(const REAL *signal, long signal_step, const REAL *gradient, long gradient_step, long some,
                          long panels, long columns, long stacks, long stack, REAL *to, long stride)
 {
-    IF_UNIT(if (unit) {
+    IF_UNIT(if (NAME(in_digits)(some)) {
         NAME(outers_by_unit)(signal, signal_step, gradient, gradient_step, some, panels, columns, stacks, stack, to,
                              stride);
         return;

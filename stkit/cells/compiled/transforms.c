@@ -8,7 +8,7 @@ static inline __attribute__((always_inline)) void NAME(put_tile)(const VECTOR *h
 {
     long to = NAME(place)(blocks, stack);
     REAL *out = signal + slot / stack * A * A * to + (block * stack + slot % stack) * LANES;
-    IF_UNIT(if (unit && operand) { out = (REAL *)&many[0][block % 8]; to = 8 * LANES; })
+    IF_UNIT(if (operand && NAME(in_digits)(blocks)) { out = (REAL *)&many[0][block % 8]; to = 8 * LANES; })
     for (int u = 0; u < A; u++) {
         VECTOR line[A];
         if (adjoint) NAME(back_adjoint)(half + u * M, 1, line, 1);
@@ -19,7 +19,7 @@ static inline __attribute__((always_inline)) void NAME(put_tile)(const VECTOR *h
             __builtin_prefetch(out + (u * A + v) * to + 2 * LANES, 1, 3); /* the tile after the next */
         }
     }
-    IF_UNIT(if (unit && operand && (block % 8 == 7 || block + 1 == blocks))
+    IF_UNIT(if (operand && NAME(in_digits)(blocks) && (block % 8 == 7 || block + 1 == blocks))
                 NAME(put_digits)(many, block / 8, block % 8 + 1, blocks, signal, stack, slot);)
 }
 
@@ -51,6 +51,25 @@ void NAME(transform)(const REAL *field, REAL *signal, long batch, long planes, l
                     for (int v = 0; v < A; v++) NAME(forth)(tile + v, A, half + v, A);
                     NAME(put_tile)(half, 0, many, block, blocks, signal, stack, place + column, operand);
                 }
+            }
+        }
+}
+
+/* Zeros in the rows of a signal that fill up its stacks: `weigh` sums over them. */
+void NAME(blank)(REAL *signal, long batch, long planes, long height, long width, long channels, int threads)
+{
+    long tiles = NAME(tiles)(height, width), stack = NAME(stack)(batch, tiles), blocks = NAME(blocks)(channels);
+    long images = NAME(images)(tiles), filled = NAME(filled)(batch, tiles), step = NAME(place)(blocks, stack);
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
+    for (long plane = 0; plane < planes; plane++)
+        for (long first = 0; first < batch; first += images) {
+            long own = (first + images < batch ? images : batch - first) * tiles;
+            for (long row = own; row < filled; row++) {
+                long slot = plane * NAME(slots)(batch, tiles) + first / images * filled + row;
+                REAL *to = signal + slot / stack * A * A * step + slot % stack * LANES;
+                for (long place = 0; place < A * A; place++)
+                    for (long block = 0; block < blocks; block++)
+                        *(VECTOR *)(to + place * step + block * stack * LANES) = (VECTOR){0};
             }
         }
 }
@@ -94,7 +113,7 @@ void NAME(pack)(const REAL *kernel, REAL *packed, long out, long each_out, long 
 {
     long rows = in * NAME(blocks)(each_in) * LANES;
     long panels = (out * NAME(blocks)(each_out) * LANES + COLUMNS - 1) / COLUMNS;
-    IF_UNIT(if (unit) {
+    IF_UNIT(if (NAME(in_digits)(rows / LANES)) {
         NAME(pack_digits)(kernel, packed, panels, out * each_out, each_out, rows, each_in, out_step, in_step, scratch,
                           threads);
         return;
