@@ -86,6 +86,7 @@ OTHERS = (
     Case("predrnn", hidden=64, batch=16),
     Case("predrnn", kernel=3),
     Case("predrnn", hidden=64, kernel=3),
+    Case("predrnn", hidden=32, kernel=3, batch=8),
     Case("predrnn", hidden=64, size=128),
 )
 RECIPES = ("predrnn-sst", "convlstm-sst")
