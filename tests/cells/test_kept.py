@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -33,6 +36,16 @@ def block() -> tuple[GateBlock, dict[str, Tensor]]:
 def groups(engine: Winograd, gates: GateBlock) -> list[Group]:
     found: list[Group] = engine._own[gates][1]
     return found
+
+
+@contextmanager
+def short_of_memory(gates: GateBlock, engine: Winograd) -> Iterator[None]:
+    """A piece of a sequence in which kernels are not kept transformed."""
+    gates.engine = engine
+    with sequence(gates):
+        piece = pieces(gates, keep_weights=False)
+        with piece(False):
+            yield
 
 
 def gradients(gates: GateBlock, given: dict[str, Tensor], engine: Winograd | None = None) -> list[Tensor]:
@@ -71,20 +84,17 @@ def test_where_memory_is_short_few_kernels_are_transformed_at_a_time(
     gates, given = block()
     expected = gradients(gates, given)
     engine = Winograd()
-    gates.engine = engine
-    with sequence(gates):
-        piece = pieces(gates, keep_weights=False)
-        with piece(False):
-            found = gradients(gates, given, engine)
-            made = groups(engine, gates)
-            if at_once > 1:
-                assert len(made) < len(gates.gates)
-            else:
-                assert [group.gates for group in made] == [(gate,) for gate in gates.gates]
-                for group in made:
-                    for name, (part,) in group.parts.items():
-                        whole = gates.kernels[name].untyped_storage()
-                        assert part.untyped_storage().data_ptr() == whole.data_ptr()
+    with short_of_memory(gates, engine):
+        found = gradients(gates, given, engine)
+        made = groups(engine, gates)
+        if at_once > 1:
+            assert len(made) < len(gates.gates)
+        else:
+            assert [group.gates for group in made] == [(gate,) for gate in gates.gates]
+            for group in made:
+                for name, (part,) in group.parts.items():
+                    whole = gates.kernels[name].untyped_storage()
+                    assert part.untyped_storage().data_ptr() == whole.data_ptr()
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
 
@@ -104,14 +114,11 @@ def test_kernels_that_are_not_kept_are_packed_in_memory_that_is_used_again(monke
 
     monkeypatch.setattr(Kernels, "pack", pack)
     engine = Winograd()
-    gates.engine = engine
-    with sequence(gates):
-        piece = pieces(gates, keep_weights=False)
-        with piece(False):
-            first = gradients(gates, given, engine)
-            used = len(places)
-            second = gradients(gates, given, engine)
-            assert [group._kept for group in groups(engine, gates)] == [None] * 7  # type: ignore[attr-defined]
+    with short_of_memory(gates, engine):
+        first = gradients(gates, given, engine)
+        used = len(places)
+        second = gradients(gates, given, engine)
+        assert [group._kept for group in groups(engine, gates)] == [None] * 7  # type: ignore[attr-defined]
     assert used > 7
     assert len(set(places[used:])) == 1  # there is room for the largest group by then
     for one, other in zip(first, second, strict=True):
