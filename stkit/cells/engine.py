@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stkit.cells.compiled.kernels import channels_last, in_memory
+from stkit.cells.gatewise import Gatewise, gatewise
 from stkit.cells.onednn import Packed, convolved, packed, packs, undisturbed
 
 if TYPE_CHECKING:
@@ -147,25 +148,28 @@ class OfSequences(Engine):
 class Direct(OfSequences):
     """One convolution for each tensor, over all the gates its source feeds; the source's norm; the sum gate by gate.
 
-    A kernel whose source is given as several tensors is cut into theirs once a sequence. In a forecast, kernels that
-    oneDNN convolves with are brought into its order once a sequence as well.
+    Where oneDNN convolves, wide gates are convolved one by one, with kernels in its order; those of narrow ones are
+    brought into it in forecasts. A kernel whose source is given as several tensors is else cut into theirs once a
+    sequence.
     """
 
     name = "direct"
 
     def __init__(self) -> None:
         super().__init__()
-        self._of_forecast: dict[GateBlock, tuple[Any, dict[str, list[Packed]] | None]] = {}
+        self._of_sequence: dict[GateBlock, tuple[Any, Gatewise | dict[str, list[Packed]] | None]] = {}
 
     def _forget(self) -> None:
         super()._forget()
-        self._of_forecast = {}
+        self._of_sequence = {}
 
     def __call__(self, block: GateBlock, inputs: Inputs) -> dict[str, Tensor]:
         """One pre-activation ``B width *grid`` for each gate of ``block``, without the gate's own bias."""
+        prepared = self._prepared(block, inputs)
+        if isinstance(prepared, Gatewise):
+            return prepared(inputs)
         total: dict[str, Tensor] = {}
-        kernels = self._packed(block, inputs)
-        responses = self._responses(block, inputs) if kernels is None else convolved(inputs, kernels)
+        responses = self._responses(block, inputs) if prepared is None else convolved(inputs, prepared)
         for (name, source), response in zip(block.sources.items(), responses, strict=True):
             response = block.norms[name](response)
             for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
@@ -180,17 +184,20 @@ class Direct(OfSequences):
         for name in block.sources:
             yield summed_convolution(inputs[name], kernels[name], block.bias_of(name))
 
-    def _packed(self, block: GateBlock, inputs: Inputs) -> dict[str, list[Packed]] | None:
-        """For each source a kernel for each of its tensors, found again within a forecast; None: torch convolves."""
-        if not self._inside or self._piecewise or torch.is_grad_enabled():
+    def _prepared(self, block: GateBlock, inputs: Inputs) -> Gatewise | dict[str, list[Packed]] | None:
+        """Kernels in oneDNN's order, found again within a sequence; None: torch convolves with them as they are."""
+        if not self._inside or self._piecewise:
             return None
         if next(iter(inputs.values()))[0].device.type != "cpu" or not (undisturbed() and packs()):
             return None
+        in_graph = torch.is_grad_enabled()
         shapes = {name: [(part.shape, part.dtype, in_memory(part)) for part in parts] for name, parts in inputs.items()}
-        key = (shapes, [(one.data_ptr(), _version(one)) for one in (*block.kernels.values(), *block.biases.values())])
-        known: tuple[Any, dict[str, list[Packed]] | None] | None = self._of_forecast.get(block)
+        parameters = (*block.kernels.values(), *block.biases.values())
+        key = (in_graph, shapes, [(one.data_ptr(), _version(one), one.requires_grad) for one in parameters])
+        known = self._of_sequence.get(block)
         if known is None or known[0] != key:
-            known = self._of_forecast[block] = (key, packed(block, inputs))
+            made = gatewise(block, inputs) or (None if in_graph else packed(block, inputs))
+            known = self._of_sequence[block] = (key, made)
         return known[1]
 
     def _parts(self, block: GateBlock, widths: dict[str, tuple[int, ...]]) -> Parts:

@@ -1,6 +1,6 @@
 """Convolutions by oneDNN with a kernel that is in its order already.
 
-Given a kernel as it is, oneDNN brings it into an order of its own in every call. In a forecast it is the same kernel in
+Given a kernel as it is, oneDNN brings it into an order of its own in every call. In a sequence it is the same kernel in
 every step. The numbers are those that torch's own call gives, to the bit.
 
 Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width.
@@ -8,7 +8,7 @@ Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +36,18 @@ def undisturbed() -> bool:
     )
 
 
-def by_onednn(field: Tensor, kernel: Tensor) -> bool:
-    """Whether torch itself would convolve ``B C_in H W`` with ``C_out C_in k k`` by oneDNN, in float32."""
-    sizes = kernel.shape[2:]
+def fits(field: Tensor, kernel: Tensor) -> bool:
+    """Whether oneDNN can convolve ``B C_in H W`` with ``C_out C_in k k``, in float32, and it is not a mere product."""
     if not (in_memory(field) and in_memory(kernel)) or not field.dtype == kernel.dtype == torch.float32:
         return False
-    if len(sizes) != 2 or not all(size % 2 for size in sizes) or kernel[0, 0].numel() == 1 or not field.numel():
+    sizes = kernel.shape[2:]
+    odd = len(sizes) == 2 and all(size % 2 for size in sizes)
+    return odd and kernel[0, 0].numel() > 1 and field.numel() > 0 and torch.backends.mkldnn.enabled
+
+
+def by_onednn(field: Tensor, kernel: Tensor) -> bool:
+    """Whether torch itself would convolve these by oneDNN, if it :func:`fits`."""
+    if not fits(field, kernel):
         return False
     own: Any = torch._C
     chosen = own._select_conv_backend(field, kernel, None, [1, 1], margins(kernel), [1, 1], False, [0, 0], 1)
@@ -52,12 +58,45 @@ def by_onednn(field: Tensor, kernel: Tensor) -> bool:
 def packs() -> bool:
     """Whether this torch has oneDNN, and convolutions with kernels in its order, which are no public part of torch."""
     private = hasattr(torch._C, "_select_conv_backend") and hasattr(torch._C, "_ConvBackend")
-    return private and torch._C._has_mkldnn and hasattr(torch.ops.mkldnn_prepacked, "conv2d_prepack")
+    own = torch.ops.mkldnn
+    adds = hasattr(own, "_reorder_convolution_weight") and hasattr(own, "_convolution_pointwise_")
+    return private and torch._C._has_mkldnn and adds and hasattr(torch.ops.mkldnn_prepacked, "conv2d_prepack")
 
 
 def margins(kernel: Tensor) -> list[int]:
     """Zeros on each side of the axes of the grid, so that it keeps its size."""
     return [size // 2 for size in kernel.shape[2:]]
+
+
+def ordered(kernel: Tensor, shape: Sequence[int]) -> Tensor:
+    """``C_out C_in k k`` in oneDNN's order for fields ``B C_in H W``, for :func:`add_convolution`."""
+    made: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+        kernel.contiguous(), margins(kernel), [1, 1], [1, 1], 1, list(shape)
+    )
+    return made
+
+
+def add_convolution(total: Tensor, field: Tensor, kernel: Tensor, padding: list[int]) -> None:
+    """Add to ``B C_out H W`` the convolution of ``B C_in H W``, both with channels last in memory.
+
+    Args:
+        total: is changed.
+        field: what is convolved.
+        kernel: as :func:`ordered` makes it.
+        padding: its :func:`margins`.
+    """
+    add = torch.ops.mkldnn._convolution_pointwise_.binary
+    add(total, field, kernel, None, padding, [1, 1], [1, 1], 1, "add", 1.0, None, [], None)
+
+
+def kernel_gradient(gradient: Tensor, field: Tensor, sizes: Sequence[int]) -> Tensor:
+    """``C_out C_in k k``, given the gradient ``B C_out H W`` and the field ``B C_in H W``, both with channels last."""
+    like = torch.empty(gradient.shape[1], field.shape[1], *sizes, memory_format=torch.channels_last)  # only its form
+    backward = torch.ops.aten.convolution_backward
+    found: Tensor = backward(
+        gradient, field, like, None, [1, 1], margins(like), [1, 1], False, [0, 0], 1, [False, True, False]
+    )[1]
+    return found
 
 
 class Packed:

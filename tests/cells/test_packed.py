@@ -98,7 +98,7 @@ def test_a_kernel_is_packed_once_a_forecast(monkeypatch: pytest.MonkeyPatch) -> 
     with torch.no_grad():
         rolled(block, fields)
     assert (found.made, found.called) == (4, 4 * STEPS)  # three sources, of which one is two tensors
-    assert not block.engine._of_forecast
+    assert not block.engine._of_sequence
     with torch.no_grad():
         rolled(block, fields, inside=False)
     assert found.made == 4
@@ -127,7 +127,7 @@ def test_what_is_left_to_direct_is_packed_once_a_forecast_too(case: str, monkeyp
         block.engine = kind()
         assert torch.equal(rolled(block, fields), directly)
         assert (found.made, found.called) == (4, 4 * STEPS)
-        assert not direct_of(block.engine)._of_forecast
+        assert not direct_of(block.engine)._of_sequence
         with sequence(block):  # as what is computed again in a backward pass
             piece = pieces(block)
             with piece(False):
