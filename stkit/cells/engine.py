@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stkit.cells.compiled.kernels import channels_last, in_memory
+from stkit.cells.convolution import same_convolution
 from stkit.cells.gatewise import Gatewise, gatewise
 from stkit.cells.onednn import Packed, convolved, packed, packs, undisturbed
 
@@ -265,19 +266,3 @@ class LeavingSome(OfSequences):
 
 DIRECT = Direct()
 """The engine every block starts with."""
-
-
-def same_convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve so that the grid keeps its size: zeros, ``(k-1)//2`` before and ``k//2`` after on each axis.
-
-    Args:
-        x: ``B C_in *grid``.
-        kernel: ``C_out C_in *k`` with one size for each axis of the grid, which may be even.
-        bias: ``C_out`` or None.
-    """
-    sizes = kernel.shape[2:]
-    convolve = F.conv2d if len(sizes) == 2 else F.conv3d
-    if all(size % 2 for size in sizes):
-        return convolve(x, kernel, bias, padding=tuple(size // 2 for size in sizes))
-    margins = [margin for size in reversed(sizes) for margin in ((size - 1) // 2, size // 2)]
-    return convolve(F.pad(x, margins), kernel, bias)

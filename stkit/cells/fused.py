@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stkit.cells.engine import LeavingSome, same_convolution
+from stkit.cells.convolution import same_convolution
+from stkit.cells.engine import LeavingSome
 from stkit.cells.joined import joined, last
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ def fits(field: Tensor, kernel: Tensor) -> bool:
         return False
     sizes = kernel.shape[2:]
     odd = len(sizes) == 2 and all(size % 2 for size in sizes)
-    return odd and kernel[0, 0].numel() > 1 and field.numel() > 0 and torch.backends.mkldnn.enabled
+    return odd and kernel[0, 0].numel() > 1 and field.numel() > 0 and bool(torch.backends.mkldnn.enabled)
 
 
 def by_onednn(field: Tensor, kernel: Tensor) -> bool:

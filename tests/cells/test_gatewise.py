@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stkit.cells import Direct, GateBlock, Source, gatewise, onednn, sequence
+from stkit.cells import Direct, GateBlock, Source, onednn, sequence
 from stkit.cells.gates import pieces
+from stkit.cells.gatewise import Gatewise, way_back
+from stkit.cells.gatewise import block as block_of_gates
+from stkit.cells.gatewise.plan import Gates
 from stkit.testing.strategies import grids, seeds, tensor
 
 pytestmark = pytest.mark.skipif(not onednn.packs(), reason="this torch has no oneDNN")
@@ -26,13 +29,13 @@ GRID = (5, 6)
 
 @pytest.fixture(autouse=True)
 def _narrow_gates_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gatewise, "CHANNELS", WIDTH)
+    monkeypatch.setattr(block_of_gates, "CHANNELS", WIDTH)
 
 
 @pytest.fixture
 def sums(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows ``B`` of each gradient of a kernel that is found. Two steps wait for each other."""
-    monkeypatch.setattr(gatewise, "CELLS", 2 * 2 * GRID[0] * GRID[1])
+    monkeypatch.setattr(way_back, "CELLS", 2 * 2 * GRID[0] * GRID[1])
     found: list[int] = []
     original = onednn.kernel_gradient
 
@@ -40,11 +43,13 @@ def sums(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(gradient.shape[0])
         return original(gradient, field, sizes)
 
-    monkeypatch.setattr(gatewise, "kernel_gradient", counted)
+    monkeypatch.setattr(way_back, "kernel_gradient", counted)
     return found
 
 
-def built(*, bias: str = "source", kernel: int = 3, norm: bool = False, width: int = WIDTH) -> GateBlock:
+def built(
+    *, bias: str = "source", kernel: int | tuple[int, ...] = 3, norm: bool = False, width: int = WIDTH
+) -> GateBlock:
     torch.manual_seed(0)
     block = GateBlock(
         width,
@@ -57,7 +62,7 @@ def built(*, bias: str = "source", kernel: int = 3, norm: bool = False, width: i
     return block
 
 
-def of_steps(seed: int = 0, batch: int = 2, grid: tuple[int, int] = GRID, width: int = WIDTH) -> list[Tensor]:
+def of_steps(seed: int = 0, batch: int = 2, grid: tuple[int, ...] = GRID, width: int = WIDTH) -> list[Tensor]:
     return [tensor(seed + n, batch, size, *grid).requires_grad_() for n, size in enumerate((3, width, 2, 3))]
 
 
@@ -73,7 +78,7 @@ def in_sequence(block: GateBlock, fields: Sequence[Tensor]) -> Tensor:
     with sequence(block):
         made = rolled(block, fields)
         known = list(block.engine._of_sequence.values())
-    assert [type(own) for _, own in known] == [gatewise.Gatewise]
+    assert [type(own) for _, own in known] == [Gatewise]
     return made
 
 
@@ -86,21 +91,25 @@ def close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * max(1.0, float(other.detach().abs().max())))
 
 
-@settings(max_examples=25)
+@settings(max_examples=40)
 @given(
     seed=seeds(),
     batch=st.integers(1, 3),
+    depth=st.integers(0, 3),
     grid=grids(2, 7),
     kernel=st.sampled_from([3, 5, 7]),
+    slices=st.integers(1, 3),
     bias=st.sampled_from(["none", "source", "gate"]),
     last=st.booleans(),
 )
 def test_values_and_gradients_are_those_of_torchs_own_convolutions(
-    seed: int, batch: int, grid: tuple[int, int], kernel: int, bias: str, last: bool
+    seed: int, batch: int, depth: int, grid: tuple[int, int], kernel: int, slices: int, bias: str, last: bool
 ) -> None:
-    block, fields = built(bias=bias, kernel=kernel), of_steps(seed, batch, grid)
+    block = built(bias=bias, kernel=(slices, kernel, kernel) if depth else kernel)
+    fields = of_steps(seed, batch, (depth, *grid) if depth else grid)
     if last:
-        fields = [field.detach().contiguous(memory_format=torch.channels_last).requires_grad_() for field in fields]
+        layout = torch.channels_last_3d if depth else torch.channels_last
+        fields = [field.detach().contiguous(memory_format=layout).requires_grad_() for field in fields]
     plain, ours = rolled(block, fields), in_sequence(block, fields)
     close([ours], [plain])
     expected = torch.autograd.grad(plain.sum(), every(block, fields))
@@ -135,7 +144,8 @@ def test_no_more_steps_wait_than_are_found_at_once(sums: list[int]) -> None:
 def test_a_kernel_is_brought_into_order_once_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     original = onednn.ordered
-    monkeypatch.setattr(gatewise, "ordered", lambda *given: (made.append(given[0].shape), original(*given))[1])
+    for module in (block_of_gates, way_back):
+        monkeypatch.setattr(module, "ordered", lambda *given: (made.append(given[0].shape), original(*given))[1])
     block, fields = built(), of_steps()
     loss = in_sequence(block, fields).sum()
     assert len(made) == 11
@@ -158,9 +168,11 @@ def test_gates_that_nothing_asks_for_in_some_steps(sums: list[int]) -> None:
     assert sums
 
 
-def test_gradients_of_gradients() -> None:
+@pytest.mark.parametrize("depth", [0, 2])
+def test_gradients_of_gradients(depth: int) -> None:
     found = []
-    block, fields = built(), of_steps()
+    block = built(kernel=(2, 3, 3) if depth else 3)
+    fields = of_steps(grid=(depth, *GRID) if depth else GRID)
     fields[0] = fields[0].detach()  # one that wants none
     for run in (rolled, in_sequence):
         of = every(block, fields[1:])
@@ -274,14 +286,14 @@ def test_what_does_not_pay_is_convolved_by_torch(case: str) -> None:
 
 
 def test_nothing_stays_of_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[weakref.ref[gatewise.WayBack]] = []
-    original = gatewise.WayBack.__init__
+    made: list[weakref.ref[way_back.WayBack]] = []
+    original = way_back.WayBack.__init__
 
-    def init(self: gatewise.WayBack, gates: gatewise.Gates) -> None:
+    def init(self: way_back.WayBack, gates: Gates) -> None:
         made.append(weakref.ref(self))
         original(self, gates)
 
-    monkeypatch.setattr(gatewise.WayBack, "__init__", init)
+    monkeypatch.setattr(way_back.WayBack, "__init__", init)
     block, fields = built(), of_steps()
     gc.disable()
     try:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stkit.cells.compiled.kernels import Kernels, Term, kernels
+from stkit.cells.convolution import shifts
 from stkit.cells.transformed import Group
 
 ROWS = 128
@@ -150,7 +151,7 @@ class CompiledGroup(Group):
         return [
             Term(signal, matrix, field.shape[1], 1, shift)
             for signal, field, part in zip(signals, fields, packed, strict=True)
-            for matrix, shift in zip(part.matrices(turned=False), _shifts(part.slices), strict=True)
+            for matrix, shift in zip(part.matrices(turned=False), shifts(len(part.slices)), strict=True)
         ]
 
     def terms_back(self, gradient: Tensor, width: int, wanted: Sequence[bool]) -> Iterator[tuple[int, list[Term]]]:
@@ -161,7 +162,7 @@ class CompiledGroup(Group):
                 place,
                 [
                     Term(gradient, matrix, width, self.outputs, -shift)
-                    for matrix, shift in zip(part.matrices(turned=True), _shifts(part.slices), strict=True)
+                    for matrix, shift in zip(part.matrices(turned=True), shifts(len(part.slices)), strict=True)
                 ],
             )
 
@@ -203,7 +204,7 @@ class CompiledGroup(Group):
         gradient = self.compiled.untransform([given for _, given, _ in steps], shape, width)
         for place, (part, totals) in enumerate(zip(parts, self._sums, strict=True)):
             signal = self.compiled.transform([fields[place] for fields, _, _ in steps], into="signal")
-            for total, shift in zip(totals, _shifts(_slices(part)), strict=True):
+            for total, shift in zip(totals, shifts(len(totals)), strict=True):
                 self.compiled.weigh(total, signal, gradient, batch, shape, part.shape[1], width, gates, shift)
 
 
@@ -211,12 +212,6 @@ def _slices(kernel: Tensor) -> list[Tensor]:
     """``C_out C_in r r``: a kernel, or its slices, each dense in its last two axes."""
     found = [kernel] if kernel.ndim == 4 else list(kernel.unbind(2))
     return [part if part.stride()[2:] == (part.shape[3], 1) else part.contiguous() for part in found]
-
-
-def _shifts(slices: Sequence[Tensor]) -> range:
-    """Slices further on that each slice of a kernel reads, as ``same_convolution`` pads."""
-    before = (len(slices) - 1) // 2
-    return range(-before, len(slices) - before)
 
 
 class _Respond(torch.autograd.Function):
