@@ -5,11 +5,17 @@ Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from stkit.cells.compiled import gates as in_c
+from stkit.cells.compiled.kernels import channels_last, in_memory
+from stkit.cells.gated import SMALL
+from stkit.cells.modes import seen_by_modes
 
 Field = Float[Tensor, "B C H W"]
 
@@ -50,7 +56,36 @@ class Peephole(nn.Module):
         weight = self.weight
         if self.grid is not None and c.device.type == "cpu" and c.is_contiguous(memory_format=torch.channels_last):
             weight = weight[None].contiguous(memory_format=torch.channels_last)  # else cell by cell in two orders
-        return torch.addcmul(gate, weight, c)
+        if not _in_c(gate, weight, c):
+            return torch.addcmul(gate, weight, c)
+        made: Tensor = _Look.apply(gate, weight, c) if torch.is_grad_enabled() else in_c.peephole(gate, weight, c)
+        return made
+
+
+def _in_c(gate: Tensor, weight: Tensor, c: Tensor) -> bool:
+    if torch.compiler.is_compiling() or c.device.type != "cpu" or c.numel() < SMALL or seen_by_modes():
+        return False
+    if gate.shape != c.shape or weight.dtype != torch.float32 or not in_memory(weight):
+        return False
+    each = weight.shape[-2:] == (1, 1)  # then the weights come again in each cell, if its channels lie side by side
+    return in_c.fits(gate, c) and (channels_last(c) if each else weight.stride()[-3:] == c.stride()[-3:])
+
+
+class _Look(torch.autograd.Function):
+    """``gate + weight . c`` in C."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, weight: Tensor, c: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, c)
+        return in_c.peephole(gate, weight, c)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight, c = ctx.saved_tensors
+        if gradient.stride() != c.stride():
+            gradient = torch.empty_like(c).copy_(gradient)
+        return gradient, *in_c.peephole_gradients(gradient, weight, c)
 
 
 class NoPeephole(nn.Module):

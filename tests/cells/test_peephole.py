@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
 from stkit.cells import build_peephole
+from stkit.cells import peephole as peepholes
+from stkit.cells.compiled import gates
+from stkit.cells.compiled.compiler import NoCompiler, library
+from stkit.testing.strategies import grids, seeds, tensor
 
 
 def test_per_channel_fits_any_grid() -> None:
@@ -31,3 +38,48 @@ def test_none_leaves_the_gate_alone() -> None:
     gate = torch.randn(2, 3, 4, 5)
     assert peephole(gate, torch.randn(2, 3, 4, 5)) is gate
     assert not list(peephole.parameters())
+
+
+@pytest.mark.skipif(isinstance(library(), NoCompiler), reason=str(library()))
+@settings(max_examples=40)
+@given(
+    seed=seeds(),
+    kind=st.sampled_from(["channel", "pixel"]),
+    batch=st.integers(1, 3),
+    channels=st.sampled_from([1, 3, 16, 20]),
+    grid=grids(1, 7),
+    last=st.booleans(),
+    other_order=st.booleans(),
+)
+def test_compiled_it_is_the_same(
+    seed: int, kind: str, batch: int, channels: int, grid: tuple[int, int], last: bool, other_order: bool
+) -> None:
+    peephole = build_peephole(kind, channels, grid)
+    torch.nn.init.normal_(peephole.weight)
+    layout = torch.channels_last if last else torch.contiguous_format
+    gate, c, slope = (tensor(seed + n, batch, channels, *grid).contiguous(memory_format=layout) for n in range(3))
+    if other_order:  # as a gradient may come
+        slope = slope.transpose(2, 3).contiguous().transpose(2, 3)
+    found, calls = [], 0
+
+    def counted(*given: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return original(*given)
+
+    original = gates.peephole
+    for size, kept in ((0, torch.float32), (10**9, torch.float64)):
+        own = build_peephole(kind, channels, grid, dtype=kept)
+        own.load_state_dict(peephole.state_dict())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(peepholes, "SMALL", size)
+            patch.setattr(gates, "peephole", counted)
+            inputs = [part.detach().to(kept).requires_grad_() for part in (gate, c)]
+            made = own(*inputs)
+            with torch.no_grad():
+                assert torch.equal(own(*inputs), made)
+            made.backward(slope.to(kept))
+        found.append([made, own.weight.grad, *(part.grad for part in inputs)])
+    assert calls == (2 if last or kind == "pixel" else 0) or 1 in (channels, *grid)
+    for one, exact in zip(*found, strict=True):
+        torch.testing.assert_close(one.double(), exact, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,5 @@
-/* What the cells' equations do with the pre-activations of the gates, F0(a + bias) F1(b) + F2(c) F3(d), in float32.
+/* What the cells' equations do with the pre-activations of the gates, F0(a + bias) F1(b) + F2(c) F3(d), and peepholes,
+ * gate + weight memory, in float32.
  *
  * The functions are numbered as in stkit.cells.squash. Exponentials are those of Cody and Waite with the polynomials of
  * Moshier's Cephes library: within two units in the last place.
@@ -121,5 +122,35 @@ void gate_slopes(const float *gradient, const float *a, const float *b, const fl
         one = squashed(functions[2], x), other = squashed(functions[3], y);
         stored(of_c + first, given * other * slope(functions[2], x, one), left);
         stored(of_d + first, given * one * slope(functions[3], y, other), left);
+    }
+}
+
+/* A gate that looks at the memory. The weights come again every `period` numbers. */
+void peephole_value(const float *gate, const float *weight, const float *memory, float *out, long count, long period,
+                    int threads)
+{
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (long first = 0; first < period; first += LANES) {
+        long left = period - first;
+        Reals own = loaded(weight + first, left);
+        for (long at = first; at < count; at += period)
+            stored(out + at, loaded(gate + at, left) + own * loaded(memory + at, left), left);
+    }
+}
+
+/* Slopes for the memory and for the weights; that for the gate is the gradient itself. */
+void peephole_slopes(const float *gradient, const float *weight, const float *memory, float *of_memory,
+                     float *of_weight, long count, long period, int threads)
+{
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (long first = 0; first < period; first += LANES) {
+        long left = period - first;
+        Reals own = loaded(weight + first, left), sum = {0};
+        for (long at = first; at < count; at += period) {
+            Reals given = loaded(gradient + at, left);
+            stored(of_memory + at, given * own, left);
+            sum += given * loaded(memory + at, left);
+        }
+        stored(of_weight + first, sum, left);
     }
 }

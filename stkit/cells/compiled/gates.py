@@ -1,4 +1,4 @@
-"""Gate arithmetic in C: what :mod:`stkit.cells.squash` computes, in one pass over memory each way."""
+"""Gate arithmetic in C, in one pass over memory each way: what :mod:`stkit.cells.squash` computes, and peepholes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def value(a: Tensor, b: Tensor, c: Tensor | None, d: Tensor | None, functions: S
     """See :func:`stkit.cells.squash.value`."""
     made = empty_field_like(a)
     given = (_address(part) for part in (a, b, c, d, made))
-    _functions()[0](*given, a.numel(), _numbers(tuple(functions)), bias, torch.get_num_threads())
+    _functions().gate_value(*given, a.numel(), _numbers(tuple(functions)), bias, torch.get_num_threads())
     return made
 
 
@@ -38,8 +38,30 @@ def gradients(
     """See :func:`stkit.cells.squash.gradients`."""
     made = [empty_field_like(a) if part is not None else None for part in (a, b, d, d)]
     given = (_address(part) for part in (gradient, a, b, c, d, *made))
-    _functions()[1](*given, a.numel(), _numbers(tuple(functions)), bias, torch.get_num_threads())
+    _functions().gate_slopes(*given, a.numel(), _numbers(tuple(functions)), bias, torch.get_num_threads())
     return tuple(a.new_empty(0) if part is None else part for part in made)
+
+
+def peephole(gate: Tensor, weight: Tensor, memory: Tensor) -> Tensor:
+    """``gate + weight . memory``.
+
+    Args:
+        gate: of the shape of the memory, and as that in memory.
+        weight: as often as they are needed the same, in the order of the memory.
+        memory: what the gate looks at.
+    """
+    made = empty_field_like(gate)
+    given = (part.data_ptr() for part in (gate, weight, memory, made))
+    _functions().peephole_value(*given, gate.numel(), weight.numel(), torch.get_num_threads())
+    return made
+
+
+def peephole_gradients(gradient: Tensor, weight: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of the weight and of the memory, given that of the gate. See :func:`peephole`."""
+    of_memory, of_weight = empty_field_like(memory), torch.empty_like(weight)
+    given = (part.data_ptr() for part in (gradient, weight, memory, of_memory, of_weight))
+    _functions().peephole_slopes(*given, memory.numel(), weight.numel(), torch.get_num_threads())
+    return of_weight, of_memory
 
 
 def _address(tensor: Tensor | None) -> int | None:
@@ -52,13 +74,17 @@ def _numbers(functions: tuple[int, ...]) -> Any:
 
 
 @cache
-def _functions() -> tuple[Any, Any]:
+def _functions() -> Any:
     found = library()
     if isinstance(found, NoCompiler):
         raise found
-    both = found.functions.gate_value, found.functions.gate_slopes
-    for function, tensors in zip(both, (5, 9), strict=True):
-        address = ctypes.c_void_p
-        function.argtypes = [*[address] * tensors, ctypes.c_long, address, ctypes.c_float, ctypes.c_int]
-        function.restype = None
-    return both
+    address, count, threads = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+    for name, arguments in {
+        "gate_value": (*[address] * 5, count, address, ctypes.c_float, threads),
+        "gate_slopes": (*[address] * 9, count, address, ctypes.c_float, threads),
+        "peephole_value": (*[address] * 4, count, count, threads),
+        "peephole_slopes": (*[address] * 5, count, count, threads),
+    }.items():
+        function = getattr(found.functions, name)
+        function.argtypes, function.restype = arguments, None
+    return found.functions
