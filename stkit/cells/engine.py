@@ -173,7 +173,8 @@ class Direct(OfSequences):
         responses = self._responses(block, inputs) if prepared is None else convolved(inputs, prepared)
         for (name, source), response in zip(block.sources.items(), responses, strict=True):
             response = block.norms[name](response)
-            for gate, part in zip(source.gates, response.split(block.width, dim=1), strict=True):
+            parts = (response,) if len(source.gates) == 1 else response.split(block.width, dim=1)
+            for gate, part in zip(source.gates, parts, strict=True):
                 total[gate] = total[gate] + part if gate in total else part
         return total
 

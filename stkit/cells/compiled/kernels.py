@@ -286,14 +286,14 @@ class Kernels:
         return made
 
     def scratch(self, name: str, like: Tensor, size: int) -> Tensor:
-        """Memory for an intermediate result, which stays as it is until this thread asks for that name again."""
+        """Memory for so many numbers or more, which stays as it is until this thread asks for that name again."""
         if size * like.element_size() > SCRATCH:
             return like.new_empty(size)
         known: dict[Any, Tensor] = self._own.__dict__
         key = (name, torch.is_inference_mode_enabled())
         if key not in known or known[key].numel() < size:
             known[key] = self.roomy(like, size)
-        return known[key][:size]
+        return known[key]
 
     def _signal(
         self, like: Tensor, batch: int, shape: Shape, channels: int, into: Tensor | str | None, *, operand: bool
