@@ -33,12 +33,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from unittest.mock import patch
 
 import openstl_models as openstl
 import torch
@@ -46,6 +47,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from stkit.cells.compiled.group import CompiledGroup
 from stkit.cells.compiled.kernels import kernels
 from stkit.cells.tiles import tiles
 from stkit.recipe.dryrun import dry_run
@@ -206,7 +208,7 @@ def differences(found: list[First]) -> dict[str, float]:
     return {"outputs": max(outputs), "gradients": max(abs(other.slope / theirs.slope - 1) for other in others)}
 
 
-What = Literal["first", "train", "train memory", "forecast", "forecast memory", "shares"]
+What = Literal["first", "train", "train memory", "forecast", "forecast memory", "shares", "held"]
 
 
 class Alone:
@@ -255,6 +257,8 @@ def serve(pipe: Connection, case: Case | str, name: str, checkout: Path | None, 
             pipe.send(first(turn))
         elif what == "shares":
             pipe.send(shares(turn.train))
+        elif what == "held":
+            pipe.send(held(turn))
         else:
             run = turn.forecast if what.startswith("forecast") else turn.train
             turn.model.zero_grad(set_to_none=True)
@@ -304,6 +308,8 @@ def measure(case: Case | str, arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.profile:
             for name in found.keys() & {"openstl", "auto"}:
                 row["sides"][name]["shares"] = found[name].tell("shares")
+                if name != "openstl":
+                    row["sides"][name]["held"] = found[name].tell("held")
     return row
 
 
@@ -335,6 +341,30 @@ def highest(run: Callable[[], Any]) -> float:
     before = resident("VmRSS")
     run()
     return (resident("VmHWM") - before) / 1024
+
+
+def held(turn: Side) -> dict[str, float]:
+    """MiB of what belongs to kernels when all steps have gone back and no kernel has its gradient yet."""
+    found: dict[str, float] = {}
+    original = CompiledGroup._summed
+
+    def summed(group: CompiledGroup) -> list[Tensor]:
+        if not found:
+            every = [one for one in gc.get_objects() if type(one) is CompiledGroup]
+            mapped = [part for one in every for kernel in one._kept or () for part in kernel._memory]
+            sums = [total for one in every for totals in one._sums for total in totals]
+            found.update({"mapped kernels": mebibytes(mapped), "sums of gradients": mebibytes(sums)})
+        return original(group)
+
+    with patch.object(CompiledGroup, "_summed", summed):
+        turn.model.zero_grad(set_to_none=True)
+        turn.train()
+    return found | {"gradients": mebibytes([own.grad for own in turn.model.parameters()])}
+
+
+def mebibytes(tensors: Sequence[Tensor | None]) -> float:
+    """Of these together."""
+    return sum(one.nbytes for one in tensors if one is not None) / 2**20
 
 
 def resident(what: str) -> int:

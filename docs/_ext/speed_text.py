@@ -17,9 +17,9 @@ Row = Mapping[str, Any]
 
 
 def against_openstl(_records: object, name: str) -> Iterator[str]:
-    """``official`` widths, ``others``, or the ``profile`` of a training step."""
+    """``official`` widths, ``others``, the ``profile`` of a training step, or what is ``held`` in it."""
     rows = json.loads(RECORD.read_text(encoding="utf-8"))["rows"]
-    yield from {"official": _official, "others": _others, "profile": _profile}[name](rows)
+    yield from {"official": _official, "others": _others, "profile": _profile, "held": _held}[name](rows)
 
 
 def _official(rows: Sequence[Row]) -> Iterator[str]:
@@ -101,6 +101,23 @@ def _profile(rows: Sequence[Row]) -> Iterator[str]:
             yield f"| {row['model']}, {who}{flushed} | {', '.join(named)} |"
     yield ""
     yield "Operators of torch by their own processor time. Written from `docs/records/against_openstl.json`."
+
+
+def _held(rows: Sequence[Row]) -> Iterator[str]:
+    """What takes the memory of a training step where kernels are kept."""
+    yield "| training step | OpenSTL | stkit | its mapped kernels | sums of their gradients | gradients |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for row in (row for row in rows if _is_official(row) and "held" in row["sides"].get("auto", {})):
+        theirs, ours = row["sides"]["openstl"], row["sides"]["auto"]
+        whole = [side["mebibytes"]["train"] for side in (theirs, ours)]
+        parts = [ours["held"][name] for name in ("mapped kernels", "sums of gradients", "gradients")]
+        yield f"| {row['model']} | " + " | ".join(f"{size:.0f} MiB" for size in (*whole, *parts)) + " |"
+    yield ""
+    yield (
+        "What a step takes at the highest, and of stkit's what belongs to kernels when all steps have gone back, then "
+        "the gradients that are made of the sums. In the forward pass there are the mapped kernels and, growing, the "
+        "fields of the steps. Written from `docs/records/against_openstl.json`."
+    )
 
 
 def _is_official(row: Row) -> bool:
