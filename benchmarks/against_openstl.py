@@ -47,6 +47,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from stkit.cells.compiled.fields import FREED
 from stkit.cells.compiled.group import CompiledGroup
 from stkit.cells.compiled.kernels import kernels
 from stkit.cells.tiles import tiles
@@ -336,6 +337,7 @@ def highest(run: Callable[[], Any]) -> float:
     kernels.cache_clear()  # with them what stkit keeps for intermediate results
     tiles.cache_clear()
     gc.collect()
+    FREED.clear()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")

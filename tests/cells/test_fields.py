@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from stkit.cells.compiled.fields import BEGIN, LEAST, empty_field, empty_field_like
+from stkit.cells.compiled.fields import BEGIN, FREED, LEAST, MOST, SIZES, empty_field, empty_field_like
 from stkit.train.held import watch
 
 GLIBC = "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
@@ -61,6 +62,53 @@ def test_a_field_is_laid_out_as_torchs(shape, dtype, channels_last):
 def test_fields_do_not_share_memory():
     made = [empty_field((1, 16, 32, 32), torch.float32, channels_last=True).fill_(place) for place in range(20)]
     assert all((part == place).all() for place, part in enumerate(made))
+
+
+@pytest.fixture
+def _none_freed():
+    FREED.clear()
+    yield
+    FREED.clear()
+
+
+@pytest.mark.usefixtures("_none_freed")
+def test_a_field_leaves_its_memory_to_the_next_of_its_size_when_nothing_sees_it_any_more():
+    made = empty_field((1, 16, 64, 64), torch.float32, channels_last=True)
+    place, part = made.data_ptr(), made[:, 3]
+    del made
+    assert empty_field((1, 16, 64, 64), torch.float32, channels_last=True).data_ptr() != place
+    part.fill_(7.0)
+    assert (part == 7).all()
+    FREED.clear()
+    del part
+    other = empty_field((4, 4, 64, 64), torch.float32, channels_last=False)  # as many bytes
+    assert other.data_ptr() == place
+    assert empty_field((1, 16, 64, 64), torch.float32, channels_last=True).data_ptr() != place
+
+
+@pytest.mark.usefixtures("_none_freed")
+def test_only_so_much_is_held_and_of_the_sizes_that_come():
+    for width in range(64, 64 + 3 * SIZES):
+        shape = (1, 16, 64, width)
+        count = 2 * MOST // (4 * torch.Size(shape).numel())
+        for kept in (count, 2):
+            made = [empty_field(shape, torch.float32, channels_last=True) for _ in range(kept)]
+            places = {one.data_ptr() for one in made}
+            del made
+            assert 0 < FREED.held <= MOST
+            assert empty_field(shape, torch.float32, channels_last=True).data_ptr() in places
+
+
+@pytest.mark.usefixtures("_none_freed")
+def test_threads_share_no_memory():
+    def work(number):
+        for _ in range(200):
+            made = [empty_field((1, 16, 32, 32), torch.float32, channels_last=True).fill_(number) for _ in range(3)]
+            assert all((one == number).all() for one in made)
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
 
 
 def test_what_counts_memory_sees_fields():
