@@ -27,7 +27,7 @@ BEGIN = 64
 """Bytes: a field begins at a multiple, as torch's do."""
 LEAST = 2**16
 """Bytes from which on it is done."""
-MOST, SIZES = 2**23, 4
+MOST, SIZES = 2**22, 4
 """Bytes of freed fields that are held for the next ones, and of how many sizes."""
 _TYPES = {torch.float32: np.dtype(np.float32).str, torch.float64: np.dtype(np.float64).str}
 

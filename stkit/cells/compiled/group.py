@@ -19,8 +19,9 @@ from stkit.cells.compiled.kernels import Kernels, Term, kernels
 from stkit.cells.convolution import shifts
 from stkit.cells.transformed import Group
 
-ROWS = 128
-"""Tiles, over the steps of a backward pass, from which on their products with gradients are efficient."""
+ROWS, FEWER = 128, 64
+"""Tiles, over the steps of a backward pass, from which on their products with gradients are efficient, and how many are
+enough where kernels are not kept, for memory."""
 
 
 class Packed:
@@ -175,7 +176,8 @@ class CompiledGroup(Group):
             self._sum_up()
         self._steps.append((fields, gates, width))
         batch, _, *planes, height, width = fields[0].shape
-        if len(self._steps) * math.prod((batch, *planes, *self.own.count(height, width))) >= ROWS:
+        tiles = len(self._steps) * math.prod((batch, *planes, *self.own.count(height, width)))
+        if tiles >= (ROWS if self._keeps else FEWER):
             self._sum_up()
 
     def _drop(self) -> None:
