@@ -262,6 +262,8 @@ def serve(pipe: Connection, case: Case | str, name: str, checkout: Path | None, 
             pipe.send(held(turn))
         else:
             run = turn.forecast if what.startswith("forecast") else turn.train
+            if what.endswith("memory"):
+                run()  # nothing of the other one is left then
             turn.model.zero_grad(set_to_none=True)
             pipe.send(highest(run) if what.endswith("memory") else seconds(run))
 
@@ -352,7 +354,7 @@ def held(turn: Side) -> dict[str, float]:
 
     def summed(group: CompiledGroup) -> list[Tensor]:
         if not found:
-            every = [one for one in gc.get_objects() if type(one) is CompiledGroup]
+            every = [one for one in gc.get_objects() if type(one) is CompiledGroup and one.link is not None]
             mapped = [part for one in every for kernel in one._kept or () for part in kernel._memory]
             sums = [total for one in every for totals in one._sums for total in totals]
             found.update({"mapped kernels": mebibytes(mapped), "sums of gradients": mebibytes(sums)})

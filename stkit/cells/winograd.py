@@ -141,6 +141,7 @@ class Winograd(LeavingSome):
             if compiled is None
             else partial(CompiledGroup, room=self._room)
         )
+        self._groups.pop(block, None)  # in training, those of the last forecast: its weights will change
         made = _groups(block, widths, own, kind, in_graph, self._keep_weights)
         if self._inside if in_graph else self._keep_weights:
             kept[block] = (key, made)

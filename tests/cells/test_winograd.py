@@ -265,6 +265,16 @@ def test_nothing_of_a_sequence_stays_and_copies_start_afresh() -> None:
     assert pickle.loads(pickle.dumps(Winograd(where_it_pays=True))).name == "auto"
 
 
+def test_a_training_lets_go_of_the_kernels_of_the_last_forecast() -> None:
+    over, engine = stack(), Winograd()
+    use_engine(over, engine)
+    with torch.no_grad():
+        run(over, tensor(3, 1, 2, 3, 5, 5, dtype=F64))
+    assert engine._groups
+    run(over, tensor(3, 1, 2, 3, 5, 5, dtype=F64))
+    assert not engine._groups
+
+
 def test_an_error_within_a_sequence_ends_it() -> None:
     over, engine = stack(), Winograd()
     use_engine(over, engine)
