@@ -84,7 +84,8 @@ def _ratio(theirs: Row, ours: Row, what: str) -> str:
     rounds = [one / other for one, other in zip(there, here, strict=False)]
     spread = f" ({min(rounds):.2f}–{max(rounds):.2f})" if len(rounds) > 1 else ""
     worked, less = (statistics.median(side["processor_seconds"][what]) for side in (theirs, ours))
-    return f"**{middle / mine:.2f} ×**{spread}; {worked / less:.2f} ×; {middle:.2f} → {mine:.2f} s"
+    told = f"**{middle / mine:.2f} ×**{spread}; {worked / less:.2f} ×; {middle:.2f} → {mine:.2f} s"
+    return told.replace(" ", "\u00a0").replace(";\u00a0", "; ")  # lines end behind a figure
 
 
 def _profile(rows: Sequence[Row]) -> Iterator[str]:
