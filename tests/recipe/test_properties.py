@@ -124,7 +124,7 @@ CHANGES = st.fixed_dictionaries(
     {},
     optional={
         "seed": st.integers(0, 10**6),
-        "summary": st.text(st.characters(exclude_characters="\x7f", exclude_categories=["Cs"]), max_size=20),
+        "summary": st.text(st.characters(exclude_characters="\0\x7f", exclude_categories=["Cs"]), max_size=20),
         "train.steps": st.integers(1, 10**6),
         "train.optimiser.lr": st.floats(1e-9, 1e3),
         "train.optimiser.betas": st.just([0.5, 0.9]),
