@@ -1,7 +1,8 @@
 """Convolutions by oneDNN with a kernel that is in its order already.
 
 Given a kernel as it is, oneDNN brings it into an order of its own in every call. In a sequence it is the same kernel in
-every step. The numbers are those that torch's own call gives, to the bit.
+every step. The numbers are those that torch's own call gives: with :class:`Packed` to the bit; where a convolution is
+added to what is there, the sum may be rounded at other places.
 
 Axes: ``B`` batch, ``C`` channels, ``H`` height, ``W`` width.
 """

@@ -56,13 +56,14 @@ class Peephole(nn.Module):
         weight = self.weight
         if self.grid is not None and c.device.type == "cpu" and c.is_contiguous(memory_format=torch.channels_last):
             weight = weight[None].contiguous(memory_format=torch.channels_last)  # else cell by cell in two orders
-        if not _in_c(gate, weight, c):
+        if not _fits(gate, weight, c):
             return torch.addcmul(gate, weight, c)
         made: Tensor = _Look.apply(gate, weight, c) if torch.is_grad_enabled() else in_c.peephole(gate, weight, c)
         return made
 
 
-def _in_c(gate: Tensor, weight: Tensor, c: Tensor) -> bool:
+def _fits(gate: Tensor, weight: Tensor, c: Tensor) -> bool:
+    """Whether it is computed in C: fields large enough, in float32, all in one order in memory."""
     if torch.compiler.is_compiling() or c.device.type != "cpu" or c.numel() < SMALL or seen_by_modes():
         return False
     if gate.shape != c.shape or weight.dtype != torch.float32 or not in_memory(weight):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from stkit.cells.convolution import shifts
 from stkit.cells.tiles import Tiles
 
 ROWS = 128
@@ -77,8 +78,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, longest: int, *, an
 def _reach(slices: int, planes: int, tiles: int) -> Iterator[tuple[slice, slice]]:
     """For each slice of a kernel the tiles that it reads and those that it adds to, as ``same_convolution`` pads."""
     each = tiles // planes
-    for place in range(slices):
-        shift = place - (slices - 1) // 2
+    for shift in shifts(slices):
         first, last = max(0, -shift), max(planes - max(0, shift), max(0, -shift))
         yield slice((first + shift) * each, (last + shift) * each), slice(first * each, last * each)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from stkit.cells import Direct, GateBlock, Source, onednn, sequence
@@ -19,6 +19,9 @@ from stkit.cells.gatewise import Gatewise, way_back
 from stkit.cells.gatewise import block as block_of_gates
 from stkit.cells.gatewise.plan import Gates
 from stkit.testing.strategies import grids, seeds, tensor
+
+from . import three_sources
+from .three_sources import built
 
 pytestmark = pytest.mark.skipif(not onednn.packs(), reason="this torch has no oneDNN")
 
@@ -47,23 +50,8 @@ def sums(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def built(
-    *, bias: str = "source", kernel: int | tuple[int, ...] = 3, norm: bool = False, width: int = WIDTH
-) -> GateBlock:
-    torch.manual_seed(0)
-    block = GateBlock(
-        width,
-        {"x": Source.of(3, "i f g o"), "h": Source.of(width, "f o i"), "m": Source.of(5, "q i")},
-        kernel=kernel,
-        bias=bias,
-        norm=(lambda channels: nn.GroupNorm(2, channels)) if norm else None,
-    )
-    block.engine = Direct()
-    return block
-
-
 def of_steps(seed: int = 0, batch: int = 2, grid: tuple[int, ...] = GRID, width: int = WIDTH) -> list[Tensor]:
-    return [tensor(seed + n, batch, size, *grid).requires_grad_() for n, size in enumerate((3, width, 2, 3))]
+    return [field.requires_grad_() for field in three_sources.of_steps(seed, grid, width, batch)]
 
 
 def rolled(block: GateBlock, fields: Sequence[Tensor], *, steps: int = STEPS) -> Tensor:

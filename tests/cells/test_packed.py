@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,28 +18,11 @@ from stkit.cells import engine as engines
 from stkit.cells.gates import pieces
 from stkit.testing.strategies import grids, seeds, tensor
 
+from .three_sources import built, of_steps
+
 pytestmark = pytest.mark.skipif(not onednn.packs(), reason="this torch has no oneDNN")
 
 STEPS = 6
-
-
-def built(seed: int, *, kernel: int = 3, norm: bool = False, bias: str = "source", width: int = 16) -> GateBlock:
-    torch.manual_seed(seed)
-    block = GateBlock(
-        width,
-        {"x": Source.of(3, "i f g o"), "h": Source.of(width, "f o i"), "m": Source.of(5, "q i")},
-        kernel=kernel,
-        bias=bias,
-        norm=(lambda channels: nn.GroupNorm(2, channels)) if norm else None,
-    )
-    for own in block.biases.values():
-        nn.init.normal_(own)
-    block.engine = Direct()
-    return block
-
-
-def of_steps(seed: int, grid: tuple[int, int], width: int = 16) -> list[Tensor]:
-    return [tensor(seed + place, 2, channels, *grid) for place, channels in enumerate((3, width, 2, 3))]
 
 
 def rolled(block: GateBlock, fields: list[Tensor], *, inside: bool = True) -> Tensor:

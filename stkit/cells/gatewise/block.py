@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stkit.cells.convolution import same_convolution
 from stkit.cells.gatewise.plan import Convolution, Gates, bounds, convolutions, sources
-from stkit.cells.gatewise.planes import channels_last, counts, planes, slices_of, zeros
+from stkit.cells.gatewise.planes import counts, planes, slices_of, with_channels_last, zeros
 from stkit.cells.gatewise.way_back import Gradients, WayBack
 from stkit.cells.onednn import Inputs, add_convolution, fits, margins, ordered, undisturbed
 
@@ -53,7 +53,7 @@ class Gatewise:
 
     def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
         """``B width *grid`` of each gate, with the biases of its sources."""
-        fields = [channels_last(field) for field in self.fields(inputs)]
+        fields = [with_channels_last(field) for field in self.fields(inputs)]
         if not torch.is_grad_enabled():
             return dict(zip(self.gates, self.outcome(fields), strict=True))
         made = _Convolve.apply(self, self._way_back, self._link, *fields, *self.kernels, *self.biases)
@@ -117,7 +117,7 @@ class _Convolve(torch.autograd.Function):
             return (None,) * len(ctx.needs_input_grad)
         if torch.is_grad_enabled() or not undisturbed():  # a graph of gradients is torch's to make
             return None, None, None, *_by_torch(ctx.gates, (fields, kernels, biases), wanted, gradients)
-        given = [None if gradient is None else channels_last(gradient) for gradient in gradients]
+        given = [None if gradient is None else with_channels_last(gradient) for gradient in gradients]
         slopes = ctx.way_back.slopes(given, fields, kernels, wanted[ctx.parts[0]])
         if link:
             ctx.way_back.wait(given, fields, kernels)

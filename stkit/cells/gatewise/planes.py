@@ -29,14 +29,14 @@ def planes(field: Tensor) -> Tensor:
     return field if field.ndim == 4 else field.movedim(2, 1).flatten(0, 1)
 
 
-def channels_last(field: Tensor) -> Tensor:
+def with_channels_last(field: Tensor) -> Tensor:
     """In that order in memory, a copy if need be."""
     layout = torch.channels_last if field.ndim == 4 else torch.channels_last_3d
     return field.contiguous(memory_format=layout)
 
 
 def zeros(shape: Sequence[int]) -> Tensor:
-    """A field with channels last in memory."""
+    """A field of zeros with channels last in memory."""
     return empty_field(shape, torch.float32, channels_last=True).zero_()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stkit.cells.gatewise.plan import Convolution, Gates
-from stkit.cells.gatewise.planes import channels_last, counts, one_behind_the_other, planes, zeros
+from stkit.cells.gatewise.planes import counts, one_behind_the_other, planes, with_channels_last, zeros
 from stkit.cells.onednn import add_convolution, kernel_gradient, margins, ordered
 
 CELLS = 4096
@@ -57,7 +57,7 @@ class WayBack:
         """Take a step's gradients of its gates, and its fields."""
         self._begin()
         if not self._totals:
-            self._totals = [channels_last(torch.zeros(kernel.shape)) for kernel in kernels]
+            self._totals = [with_channels_last(torch.zeros(kernel.shape)) for kernel in kernels]
         if self._steps and self._steps[-1][1][0].shape != fields[0].shape:
             self._sum_up()
         self._steps.append((gradients, fields))
